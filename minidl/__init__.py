@@ -1,0 +1,19 @@
+"""minidl: a deep-learning framework small enough to be read in a weekend.
+
+    import numpy as np
+    import minidl
+    x = minidl.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (x * x).sum().backward()
+    print(x.grad)                       # [2. 4. 6.]
+
+This file is the face: it gathers the names that users need. Nothing inside the package imports it.
+"""
+from minidl import ops
+from minidl.autograd import Tensor, apply, concat, detect_anomaly, no_grad, pad, stack, watch, where
+from minidl.function import Function
+from minidl.randomness import manual_seed
+
+__version__ = "0.1.0"
+
+__all__ = ["Function", "Tensor", "apply", "concat", "detect_anomaly", "manual_seed", "no_grad", "ops", "pad", "stack",
+           "watch", "where"]

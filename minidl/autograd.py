@@ -1,0 +1,631 @@
+"""Tensors that remember how they were computed, and the walk back that turns the memory into gradients.
+
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = (x * x).sum()       # forward: apply() runs each Function and records a Node
+    y.backward()            # backward: the nodes in reverse order of creation, each once
+    x.grad                  # array([2., 4.], dtype=float32)
+
+The whole engine is `apply` (record one operation), `Node` (one entry of the record) and `Tensor.backward` (the walk).
+Gradients are of first order: `backward` works on raw arrays and is not itself recorded.
+"""
+import heapq
+import itertools
+import math
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidl.arithmetic.elementwise import Add, Divide, Exp, Log, Multiply, Negate, Power, Sqrt, Subtract, Tanh, Where
+from minidl.arithmetic.matmul import MatMul
+from minidl.arithmetic.reductions import Axis, Max, Mean, Sum, Var
+from minidl.arithmetic.shaping import Cast, Concat, GetItem, Pad, Reshape, Stack, Transpose
+from minidl.backend import Array, array_module, device_of, is_array, to_device, to_numpy
+from minidl.function import Function
+
+
+class _Settings(threading.local):
+    """What holds for the current thread only."""
+
+    recording = True
+    detecting_anomaly = False
+    watchers: tuple[Callable, ...] = ()
+
+
+_settings = _Settings()
+_creation_order = itertools.count()
+
+
+@contextmanager
+def _setting(name: str, value: Any) -> Iterator[None]:
+    before = getattr(_settings, name)
+    setattr(_settings, name, value)
+    try:
+        yield
+    finally:
+        setattr(_settings, name, before)
+
+
+def no_grad():
+    """A `with` block (or decorator) in which nothing is recorded, in this thread: for evaluation and updates."""
+    return _setting("recording", False)
+
+
+def detect_anomaly():
+    """A `with` block (or decorator) in which the first NaN or Inf raises, naming the operation and the user's line.
+
+    Forward: the operation whose output is the first to hold one. Backward: the operation whose gradient is, with the
+    line that called it in the forward pass. Costs a pass over every array: for hunting, not for training.
+    """
+    return _setting("detecting_anomaly", True)
+
+
+def watch(callback: Callable[[Function, tuple, Any], None]):
+    """A `with` block in which `callback(function, inputs, output)` sees every applied operation (arrays, not tensors)."""
+    return _setting("watchers", (*_settings.watchers, callback))
+
+
+# --- one operation: run it and record it ---------------------------------------------------------------------------
+
+
+class Node:
+    """One entry of the record: the function that ran, and where the gradients of its inputs go."""
+
+    def __init__(self, function: Function, inputs: tuple["Tensor", ...], output: Array) -> None:
+        self.function: Function | None = function
+        self.name = function.name
+        self.order = next(_creation_order)
+        # a gradient goes to the Node that made the input, to the input itself if it is a leaf, or nowhere
+        self.parents: tuple[Node | Tensor | None, ...] = tuple(
+            (x.node if x.node is not None else x) if x.requires_grad else None for x in inputs)
+        self.versions = tuple((x._version, x._version.count) for x in inputs)
+        self.shape, self.dtype, self.device = output.shape, output.dtype, device_of(output)
+        self.hooks: list[Callable] = []
+        self.retained_by: weakref.ref[Tensor] | None = None
+        self.line = _user_line() if _settings.detecting_anomaly else ""
+
+    def __lt__(self, other: "Node") -> bool:  # the heap of `backward` yields the latest node first
+        return self.order > other.order
+
+    def backward(self, dy: Array) -> list[tuple["Node | Tensor", Array]]:
+        """Pairs (where to, gradient), one for each input that needs one. Frees what forward had saved."""
+        if self.function is None:
+            raise RuntimeError(
+                f"backward: {self.name} has run backward before and its saved arrays are freed; "
+                "call forward again, or add the losses up and call backward once")
+        for index, (version, count) in enumerate(self.versions):
+            if version.count != count:
+                raise RuntimeError(
+                    f"backward: input {self.function.input_name(index)} of {self.name} was changed after forward "
+                    "(by optimizer.step() or an assignment to .data), so its gradient would be wrong; "
+                    "call backward before you change it, or run forward again")
+        function, parents = self.function, self.parents
+        self.function, self.parents, self.versions = None, (), ()
+        dxs = function.backward(dy)
+        if not isinstance(dxs, tuple):
+            dxs = (dxs,)
+        if len(dxs) != len(parents):
+            raise ValueError(f"{self.name}.backward: returned {len(dxs)} gradients for {len(parents)} inputs; "
+                             "return one per input, None where none is needed")
+        owned_elsewhere = [dy, *vars(function).values()]
+        flows = []
+        for index, (parent, dx) in enumerate(zip(parents, dxs)):
+            if parent is None:
+                continue
+            dx = self._checked(function, index, dx, parent)
+            if isinstance(parent, Tensor) and (dx.base is not None or any(dx is other for other in owned_elsewhere)):
+                dx = dx.copy()  # a view, or an array that someone else holds: .grad must be the leaf's own
+            owned_elsewhere.append(dx)
+            flows.append((parent, dx))
+        return flows
+
+    def _checked(self, function: Function, index: int, dx: Array, parent: "Node | Tensor") -> Array:
+        """`dx` if it fits the input that it is the gradient of."""
+        name = function.input_name(index)
+        if dx is None:
+            raise ValueError(f"{self.name}.backward: gradient of input {name} is None, but {name} requires one")
+        dx = array_module(dx).asarray(dx)
+        if dx.shape != parent.shape or dx.dtype != parent.dtype:
+            raise ValueError(
+                f"{self.name}.backward: gradient of input {name} is {dx.dtype} {dx.shape}, but {name} is "
+                f"{parent.dtype} {parent.shape}; a gradient has its input's shape and dtype (was {name} broadcast?)")
+        if _settings.detecting_anomaly:
+            _refuse_non_finite(dx, f"gradient of input {name} of {self.name}", self.line or "(forward ran unwatched)")
+        return dx
+
+
+def apply(function: Function, *inputs: Any) -> "Tensor":
+    """Runs `function` on the inputs (tensors, arrays or numbers) and records it if a gradient may be asked for.
+
+    The one place where every operation is checked before its kernel runs: all inputs on one device, floating inputs
+    of one dtype. Errors: TypeError for dtypes, ValueError for devices, and whatever `function` itself refuses.
+    """
+    tensors = tuple(as_tensor(x) for x in inputs)
+    arrays = tuple(x.data for x in tensors)
+    _check_inputs(function, arrays)
+    function.needs = tuple(_settings.recording and x.requires_grad for x in tensors)
+    y = function.forward(*arrays)
+    y = y if is_array(y) else np.asarray(y)  # NumPy turns 0-d results into scalars
+    if _settings.detecting_anomaly:
+        _refuse_non_finite(y, f"output of {function.name}", _user_line(), arrays)
+    for watcher in _settings.watchers:
+        watcher(function, arrays, y)
+    output = Tensor(y)
+    if any(function.needs):
+        output.node, output.requires_grad = Node(function, tensors, y), True
+    return output
+
+
+def _check_inputs(function: Function, arrays: tuple[Array, ...]) -> None:
+    """One device, one floating dtype, integers only where they belong."""
+    names = [function.input_name(i) for i in range(len(arrays))]
+    devices = [device_of(x) for x in arrays]
+    for name, device in zip(names, devices):
+        if device != devices[0]:
+            raise ValueError(f"{function.name}: {names[0]} is on {devices[0]}, {name} on {device}: "
+                             f"move one with {name}.to({devices[0]!r})")
+    first = None
+    for name, x in zip(names, arrays):
+        if x.dtype.kind != "f":
+            if not function.accepts_integers and name not in function.integer_inputs:
+                raise TypeError(f"{function.name}: {name} is {x.dtype}, but must be floating: "
+                                f"convert it with {name}.astype(np.float32)")
+        elif name in function.integer_inputs:
+            continue  # the operation itself says what it expects there
+        elif first is None:
+            first = name, x.dtype
+        elif x.dtype != first[1]:
+            raise TypeError(f"{function.name}: {first[0]} is {first[1]} but {name} is {x.dtype}; dtypes are not mixed: "
+                            f"convert one, for instance {name}.astype(np.{first[1]})")
+
+
+def _user_line() -> str:
+    """"file:line" of the innermost call that does not come from inside the package."""
+    package = str(Path(__file__).parent)
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _refuse_non_finite(x: Array, what: str, line: str, inputs: tuple[Array, ...] = ()) -> None:
+    """Raises FloatingPointError if `x` holds a NaN or Inf; says whether one came in with the inputs."""
+    if x.dtype.kind != "f" or bool(array_module(x).isfinite(x).all()):
+        return
+    kind = "NaN" if bool(array_module(x).isnan(x).any()) else "Inf"
+    index = tuple(int(i) for i in np.argwhere(~np.isfinite(to_numpy(x)))[0])
+    arrived = any(a.dtype.kind == "f" and not bool(array_module(a).isfinite(a).all()) for a in inputs)
+    origin = "; it came in with an input" if arrived else ""
+    raise FloatingPointError(f"detect_anomaly: first {kind} in the {what}, at index {index}, called at {line}{origin}")
+
+
+# --- tensors -------------------------------------------------------------------------------------------------------
+
+
+class _Version:
+    """Counts the changes of one tensor's data; shared with the nodes that used it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+def as_tensor(x: Any) -> "Tensor":
+    """`x` itself if it is a Tensor, else a constant Tensor of it."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+class Tensor:
+    """An array that takes part in automatic differentiation.
+
+    `Tensor(x)`: numbers and lists become float32; arrays keep their dtype and are not copied. `requires_grad=True`
+    asks `backward` to leave the gradient in `.grad` (None until then; same shape and dtype as `.data`).
+    Errors: TypeError for what is no real number and for integers that ask for a gradient.
+    """
+
+    __array_ufunc__ = None  # array * tensor is left to Tensor.__rmul__
+
+    def __init__(self, x: Any, requires_grad: bool = False) -> None:
+        self._data = _as_array(x)
+        self._version = _Version()
+        self.grad: Array | None = None
+        self.node: Node | None = None
+        self._hooks: list[Callable] = []
+        if requires_grad and self._data.dtype.kind != "f":
+            raise TypeError(f"Tensor: {self.dtype} carries no gradient; convert it with x.astype(np.float32) first")
+        self.requires_grad = requires_grad
+
+    # what it is
+
+    @property
+    def data(self) -> Array:
+        """The raw array, on the tensor's device. Assigning (also `t.data -= step`) tells the graph of the change."""
+        return self._data
+
+    @data.setter
+    def data(self, x: Array) -> None:
+        if not is_array(x) or x.shape != self.shape or x.dtype != self.dtype:
+            arrived = f"{x.dtype} {x.shape}" if is_array(x) else type(x).__name__
+            raise ValueError(f"Tensor.data: needs a {self.dtype} array of shape {self.shape}, got {arrived}; "
+                             "make a new Tensor for another shape or dtype")
+        self.replace(x)
+
+    def replace(self, x: Array) -> None:
+        """Puts another array, of any dtype and device, in place of the data and forgets the gradient's array if unfit."""
+        self._data = x
+        self._version.count += 1
+        if self.grad is not None and (self.grad.dtype != x.dtype or device_of(self.grad) != device_of(x)):
+            self.grad = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
+        return device_of(self._data)
+
+    @property
+    def T(self) -> "Tensor":
+        return self.transpose()
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("len: a 0-d tensor has no length; its value is t.item()")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator["Tensor"]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        values = np.array2string(to_numpy(self._data), separator=", ", prefix="Tensor(", threshold=50, precision=4)
+        details = [str(self.dtype)] + [f"device={self.device}"] * (self.device != "cpu")
+        details += [f"made by {self.node.name}"] if self.node else ["requires_grad"] * self.requires_grad
+        return f"Tensor({values}, {', '.join(details)})"
+
+    # leaving the graph or the device
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array: the only way to the host. On the CPU it is `.data` itself, not a copy."""
+        return to_numpy(self._data)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        raise TypeError("a Tensor does not turn into an array silently: use t.numpy() (or t.data on its device)")
+
+    def item(self) -> float | int | bool:
+        """The value of a one-element tensor as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item: needs a tensor of one element, got shape {self.shape}; reduce it first, or index it")
+        return self.numpy().item()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous: reduce it to one element first")
+        return bool(self.item())
+
+    def detach(self) -> "Tensor":
+        """The same data (shared, not copied) outside the graph."""
+        y = Tensor(self._data)
+        y._version = self._version
+        return y
+
+    def to(self, device: str) -> "Tensor":
+        """A new leaf on "cpu" or "cuda"; like `detach`, it starts a graph of its own."""
+        return Tensor(to_device(self._data, device), requires_grad=self.requires_grad)
+
+    def astype(self, dtype: Any) -> "Tensor":
+        """The tensor in another dtype; the gradient flows back in this one's. Integers end the graph."""
+        dtype = np.dtype(dtype)
+        return Tensor(self._data.astype(dtype)) if dtype.kind != "f" else apply(Cast(dtype), self)
+
+    # gradients
+
+    def backward(self, dy: Any = None) -> None:
+        """Adds d(self)/d(leaf), weighted by `dy`, to the `.grad` of every leaf that self was computed from.
+
+        dy: gradient of the final result with respect to self, of self's shape; may be left out for one element (1).
+        The nodes run in reverse order of creation: when one runs, all that used its output have run. A heap, no
+        recursion: depth is unlimited. Each node's saved arrays are freed once it has run.
+        Errors: RuntimeError without a graph, on a second backward, or if an input was changed since forward.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("backward: this tensor has no graph; was everything inside no_grad(), "
+                               "or did no input have requires_grad=True?")
+        pending: dict[Node | Tensor, Array] = {self.node or self: self._first_gradient(dy)}
+        heap = [self.node] if self.node else []
+        while heap:
+            node = heapq.heappop(heap)
+            dy = _run_hooks(node.hooks, pending.pop(node))
+            holder = node.retained_by() if node.retained_by else None
+            if holder is not None:
+                holder.grad = dy.copy() if holder.grad is None else holder.grad + dy
+            for parent, dx in node.backward(dy):
+                if parent in pending:
+                    pending[parent] = pending[parent] + dx  # a new array: dx may be shared with a sibling
+                else:
+                    pending[parent] = dx
+                    if isinstance(parent, Node):
+                        heapq.heappush(heap, parent)
+        for leaf, dy in pending.items():
+            assert isinstance(leaf, Tensor)
+            hooked = _run_hooks(leaf._hooks, dy)
+            dy = dy if hooked is dy else hooked.copy()
+            leaf.grad = dy if leaf.grad is None else leaf.grad + dy
+
+    def _first_gradient(self, dy: Any) -> Array:
+        """The gradient to start from, as an array of our own."""
+        xp = array_module(self._data)
+        if dy is None:
+            if self.size != 1:
+                raise ValueError(f"backward: a tensor of shape {self.shape} needs a gradient of that shape; "
+                                 "pass one, or reduce to one number first with .sum() or .mean()")
+            return xp.ones_like(self._data)
+        dy = dy.data if isinstance(dy, Tensor) else dy
+        dy = xp.array(dy, dtype=self.dtype) if not is_array(dy) else dy.copy()
+        if dy.shape != self.shape or dy.dtype != self.dtype:
+            raise ValueError(f"backward: the gradient must be {self.dtype} {self.shape} like the tensor, "
+                             f"got {dy.dtype} {dy.shape}")
+        if device_of(dy) != self.device:
+            raise ValueError(f"backward: the tensor is on {self.device}, the gradient on {device_of(dy)}: move one")
+        return dy
+
+    def register_hook(self, hook: Callable[[Array], Array | None]) -> Callable[[], None]:
+        """Calls `hook(gradient)` when self's whole gradient is known; what it returns, if not None, replaces it.
+
+        The gradient is a raw array and must not be written into. Returns a function that removes the hook.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("register_hook: the tensor does not require a gradient, so the hook would never run")
+        hooks = self.node.hooks if self.node else self._hooks
+        hooks.append(hook)
+        return lambda: hooks.remove(hook) if hook in hooks else None
+
+    def retain_grad(self) -> "Tensor":
+        """Asks `backward` to keep the gradient of this computed tensor in `.grad` too, as it does for leaves."""
+        if self.node is not None:
+            self.node.retained_by = weakref.ref(self)
+        return self
+
+    # operators
+
+    def __add__(self, other: Any) -> "Tensor":
+        return apply(Add(), *_operands(self, other))
+
+    def __radd__(self, other: Any) -> "Tensor":
+        return apply(Add(), *_operands(other, self))
+
+    def __sub__(self, other: Any) -> "Tensor":
+        return apply(Subtract(), *_operands(self, other))
+
+    def __rsub__(self, other: Any) -> "Tensor":
+        return apply(Subtract(), *_operands(other, self))
+
+    def __mul__(self, other: Any) -> "Tensor":
+        return apply(Multiply(), *_operands(self, other))
+
+    def __rmul__(self, other: Any) -> "Tensor":
+        return apply(Multiply(), *_operands(other, self))
+
+    def __truediv__(self, other: Any) -> "Tensor":
+        return apply(Divide(), *_operands(self, other, floating=True))
+
+    def __rtruediv__(self, other: Any) -> "Tensor":
+        return apply(Divide(), *_operands(other, self, floating=True))
+
+    def __matmul__(self, other: Any) -> "Tensor":
+        return apply(MatMul(), *_operands(self, other))
+
+    def __rmatmul__(self, other: Any) -> "Tensor":
+        return apply(MatMul(), *_operands(other, self))
+
+    def __pow__(self, exponent: float) -> "Tensor":
+        if not _is_number(exponent):
+            raise TypeError(f"power: the exponent must be a constant number, got {type(exponent).__name__}; "
+                            "for x ** y with x > 0 write (x.log() * y).exp()")
+        whole = isinstance(exponent, (int, np.integer))
+        base = self if whole else _operands(self, exponent)[0]
+        return apply(Power(int(exponent) if whole else float(exponent)), base)
+
+    def __rpow__(self, base: float) -> "Tensor":
+        if not _is_number(base) or base <= 0:
+            raise TypeError(f"power: {base!r} ** tensor needs a positive number as its base")
+        return (self * math.log(base)).exp()
+
+    def __neg__(self) -> "Tensor":
+        return apply(Negate(), self)
+
+    def __getitem__(self, index: Any) -> "Tensor":
+        parts = tuple(p.data if isinstance(p, Tensor) else p for p in (index if isinstance(index, tuple) else (index,)))
+        return apply(GetItem(parts if isinstance(index, tuple) else parts[0]), self)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("a Tensor is not assigned to in place: earlier results may share its data. "
+                        "Build a new one with minidl.where(mask, new, old), or change t.data before forward")
+
+    # comparisons: boolean tensors, outside the graph
+
+    def __gt__(self, other: Any) -> "Tensor":
+        return _compare(np.greater, self, other)
+
+    def __ge__(self, other: Any) -> "Tensor":
+        return _compare(np.greater_equal, self, other)
+
+    def __lt__(self, other: Any) -> "Tensor":
+        return _compare(np.less, self, other)
+
+    def __le__(self, other: Any) -> "Tensor":
+        return _compare(np.less_equal, self, other)
+
+    def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]  # elementwise, as in NumPy
+        return _compare(np.equal, self, other)
+
+    def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]  # elementwise, as in NumPy
+        return _compare(np.not_equal, self, other)
+
+    __hash__ = object.__hash__  # tensors are dictionary keys by identity
+
+    # array methods
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+        return apply(Sum(axis, keepdims), self)
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+        return apply(Mean(axis, keepdims), self)
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+        """The largest; of equal ones the first receives the gradient."""
+        return apply(Max(axis, keepdims), self)
+
+    def var(self, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+        """The biased variance (ddof 0)."""
+        return apply(Var(axis, keepdims), self)
+
+    def argmax(self, axis: int | None = None) -> "Tensor":
+        """Index of the first largest element: an integer tensor, outside the graph."""
+        if self.size == 0:
+            raise ValueError(f"argmax: a tensor of shape {self.shape} has no largest element")
+        return Tensor(array_module(self._data).asarray(self._data.argmax(axis=axis)))
+
+    def reshape(self, *shape: Any) -> "Tensor":
+        """`x.reshape(2, -1)` or `x.reshape((2, -1))`."""
+        return apply(Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape), self)
+
+    def transpose(self, *axes: Any) -> "Tensor":
+        """`x.transpose(0, 2, 1)`, `x.transpose((0, 2, 1))`, or without axes: all reversed."""
+        order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+        return apply(Transpose(order or None), self)
+
+    def exp(self) -> "Tensor":
+        return apply(Exp(), self)
+
+    def log(self) -> "Tensor":
+        return apply(Log(), self)
+
+    def sqrt(self) -> "Tensor":
+        return apply(Sqrt(), self)
+
+    def tanh(self) -> "Tensor":
+        return apply(Tanh(), self)
+
+
+def concat(tensors: Any, axis: int = 0) -> Tensor:
+    """The tensors one behind the other along `axis`."""
+    return apply(Concat(axis), *tensors)
+
+
+def stack(tensors: Any, axis: int = 0) -> Tensor:
+    """The tensors side by side along a new `axis`."""
+    return apply(Stack(axis), *tensors)
+
+
+def pad(x: Any, pad_width: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
+    """x with ((before, after), ...) constant elements around each axis."""
+    return apply(Pad(pad_width, value), x)
+
+
+def where(condition: Any, x: Any, y: Any) -> Tensor:
+    """x where the boolean `condition` holds, else y."""
+    return apply(Where(), condition, *_operands(x, y))
+
+
+# --- helpers of the Tensor class -----------------------------------------------------------------------------------
+
+
+def _as_array(x: Any) -> Array:
+    """The array of a new tensor: arrays as they are, numbers and lists as float32."""
+    if isinstance(x, Tensor):
+        raise TypeError("Tensor: got a Tensor; use t.detach() to share its data outside the graph")
+    if not is_array(x) and not isinstance(x, np.generic):
+        try:
+            x = np.array(x, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"Tensor: needs numbers, a rectangular nested list of numbers, or an array, "
+                            f"got {type(x).__name__} ({error}); to join tensors use minidl.stack") from None
+    x = np.asarray(x) if isinstance(x, np.generic) else x
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"Tensor: dtype {x.dtype} is no real number; floats, integers and booleans are supported")
+    return x
+
+
+def _is_number(x: Any) -> bool:
+    """A Python or NumPy scalar: it takes the dtype of the tensor it meets."""
+    return isinstance(x, (int, float, np.number, np.bool_)) and not isinstance(x, np.complexfloating)
+
+
+def _operands(x: Any, y: Any, floating: bool = False) -> tuple[Tensor, Tensor]:
+    """Both sides of an operator as tensors that can meet.
+
+    Numbers take the other side's dtype and device; integers that meet floats become floats. Two float dtypes stay as
+    they are: `apply` refuses to mix them.
+    """
+    dtypes = [v.dtype for v in (x, y) if isinstance(v, Tensor) or is_array(v)]
+    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+    fractional = any(_is_number(v) and isinstance(v, (float, np.floating)) for v in (x, y))
+    if floats:
+        common: Any = floats[0]
+    elif floating or fractional or not dtypes:
+        common = np.dtype(np.float32)
+    else:
+        common = None  # integers among themselves: NumPy's promotion
+    like = next((v for v in (x, y) if isinstance(v, Tensor)), None)
+
+    def as_operand(v: Any) -> Tensor:
+        if _is_number(v):
+            dtype = common or np.result_type(v if isinstance(v, (bool, int)) else v.dtype, *dtypes)
+            try:
+                number = np.asarray(v, dtype=dtype)
+            except OverflowError:
+                raise OverflowError(f"the number {v} does not fit into {dtype}: convert the tensor with "
+                                    "t.astype(np.int64)") from None
+            return Tensor(to_device(number, like.device) if like is not None else number)
+        v = as_tensor(v)
+        return Tensor(v.data.astype(common)) if common is not None and v.dtype.kind != "f" else v
+
+    return as_operand(x), as_operand(y)
+
+
+def _compare(ufunc: Callable, x: Tensor, y: Any) -> Tensor:
+    """`ufunc` on the raw arrays: a boolean tensor outside the graph."""
+    other = as_tensor(y) if not _is_number(y) else None
+    if other is None:
+        return Tensor(np.asarray(ufunc(x.data, y)) if x.device == "cpu" else ufunc(x.data, y))
+    if other.device != x.device:
+        raise ValueError(f"compare: x is on {x.device}, y on {other.device}: move one with y.to({x.device!r})")
+    try:
+        return Tensor(np.asarray(ufunc(x.data, other.data)) if x.device == "cpu" else ufunc(x.data, other.data))
+    except ValueError:
+        raise ValueError(f"compare: shapes {x.shape} and {other.shape} do not broadcast") from None
+
+
+def _run_hooks(hooks: list[Callable], dy: Array) -> Array:
+    """`dy` after every hook has seen it and perhaps replaced it."""
+    for hook in list(hooks):
+        replacement = hook(dy)
+        if replacement is None:
+            continue
+        if not is_array(replacement) or replacement.shape != dy.shape or replacement.dtype != dy.dtype:
+            raise ValueError(f"hook: must return None or a {dy.dtype} array of shape {dy.shape}, "
+                             f"got {getattr(replacement, 'dtype', type(replacement).__name__)} "
+                             f"{getattr(replacement, 'shape', '')}")
+        dy = replacement
+    return dy

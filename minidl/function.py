@@ -1,0 +1,74 @@
+"""What every operation is: forward and backward on raw arrays, side by side in one class.
+
+A Function knows nothing of tensors or graphs. It receives arrays, returns an array, and later turns the gradient of
+that output into gradients of its inputs. `minidl.autograd.apply` records it; everything else about the operation
+(the loops that define it, samples that test it, inputs it must refuse) hangs on the same class.
+"""
+import functools
+import inspect
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minidl.backend import Array
+
+Sample = tuple[tuple, dict]
+Refusal = tuple[tuple, dict, str]
+
+
+class Function:
+    """One operation. Options go to `__init__`, arrays to `forward`; one instance serves one call.
+
+    `forward` keeps what `backward` will need as attributes of `self`; the engine drops them once backward has run.
+    `backward` returns one gradient per input (a tuple, or the bare array for a single input), None where none is
+    needed, and never writes into its arguments.
+    """
+
+    name: ClassVar[str] = "function"
+    """How errors and tables call the operation: the name of its function in `minidl.ops`."""
+
+    integer_inputs: ClassVar[tuple[str, ...]] = ()
+    """Inputs that hold integers or booleans and carry no gradient (labels, masks)."""
+
+    accepts_integers: ClassVar[bool] = False
+    """Whether every input may be of any dtype (arithmetic on counters and masks)."""
+
+    needs: tuple[bool, ...] = ()
+    """Which inputs need a gradient, in order; set by the engine before `forward`."""
+
+    def forward(self, *inputs: Array) -> Array:
+        """The output array, computed from the input arrays."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(self, x, ...)")
+
+    def backward(self, dy: Array) -> Any:
+        """The gradient of every input, given `dy`, the gradient of the output."""
+        raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy)")
+
+    def multiply_adds(self, y_shape: tuple, *shapes: tuple) -> int:
+        """Multiply-adds of one forward call, from the shapes of output and inputs (convolution and linear only)."""
+        return 0
+
+    @classmethod
+    @functools.cache
+    def input_name(cls, index: int) -> str:
+        """The name that `forward` gives its input `index`: "x", "w", or "xs[2]" for variadic ones."""
+        parameters = list(inspect.signature(cls.forward).parameters.values())[1:]
+        if index < len(parameters) and parameters[index].kind is not inspect.Parameter.VAR_POSITIONAL:
+            return parameters[index].name
+        return f"{parameters[-1].name}[{index - len(parameters) + 1}]" if parameters else f"input {index}"
+
+    @staticmethod
+    def naive(*inputs: np.ndarray, **options: Any) -> np.ndarray:
+        """The definition in plain loops: what `forward` is judged by."""
+        raise NotImplementedError("an operation in the table of operations must define naive(...)")
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+        """Yields (inputs, options) in float64 that make the operation do something."""
+        raise NotImplementedError("an operation in the table of operations must define samples(rng)")
+
+    @staticmethod
+    def rejects() -> Iterator[Refusal]:
+        """Yields (inputs, options, words): inputs it must refuse, and words that the error must contain."""
+        yield from ()

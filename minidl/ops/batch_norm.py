@@ -1,0 +1,157 @@
+"""Batch normalisation: with the statistics of the batch (training) or with running ones (evaluation)."""
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from minidl.autograd import Tensor, apply, as_tensor
+from minidl.backend import Array, array_module
+from minidl.function import Function, Refusal, Sample
+
+
+def _per_channel(a: Array, ndim: int) -> Array:
+    """(C,) -> (1, C, 1, ...), to meet an array of `ndim` axes."""
+    return a.reshape(1, -1, *[1] * (ndim - 2))
+
+
+def _check(name: str, x: Array, **per_channel: Array) -> tuple[int, ...]:
+    """x is (N, C, ...), the others (C,). Returns all axes but the channels'."""
+    if x.ndim < 2:
+        raise ValueError(f"{name}: x must be (N, C, ...) with channels on axis 1, got shape {x.shape}")
+    for key, a in per_channel.items():
+        if a.shape != (x.shape[1],):
+            hint = "; images are (N, C, H, W): did you pass (N, H, W, C)?" if a.shape == x.shape[-1:] else ""
+            raise ValueError(f"{name}: {key} must be ({x.shape[1]},), one number per channel of x {x.shape}, "
+                             f"got {a.shape}{hint}")
+    return (0, *range(2, x.ndim))
+
+
+class BatchNorm(Function):
+    """y = w * x_hat + b,  x_hat = (x - mean) / sqrt(var + eps), mean and biased var over all axes but the channels'
+
+    x (N, C) or (N, C, H, W), w (gamma) and b (beta) (C,) -> y, same shape.
+    Ioffe and Szegedy 2015, algorithm 1; dx = w / sqrt(var + eps) * (dy - mean(dy) - x_hat * mean(dy * x_hat)).
+    """
+
+    name = "batch_norm"
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        self.eps = eps
+
+    def forward(self, x: Array, w: Array, b: Array) -> Array:
+        self.axes = _check(self.name, x, w=w, b=b)
+        self.count = math.prod(x.shape[a] for a in self.axes)
+        if self.count < 2:
+            raise ValueError(f"batch_norm: training needs at least two values per channel, x {x.shape} has {self.count}: "
+                             "use a larger batch, or evaluate with net.eval()")
+        self.mean, self.var = x.mean(axis=self.axes), x.var(axis=self.axes)  # (C,); also for the running statistics
+        self.scale = 1 / array_module(x).sqrt(self.var + self.eps)
+        self.x_hat = (x - _per_channel(self.mean, x.ndim)) * _per_channel(self.scale, x.ndim)
+        self.w = w
+        return self.x_hat * _per_channel(w, x.ndim) + _per_channel(b, x.ndim)
+
+    def backward(self, dy: Array) -> tuple:
+        db = dy.sum(axis=self.axes)
+        dw = (dy * self.x_hat).sum(axis=self.axes)
+        dx = None
+        if self.needs[0]:
+            mean_dy, mean_dy_x = (_per_channel(total / self.count, dy.ndim) for total in (db, dw))
+            dx = (dy - mean_dy - self.x_hat * mean_dy_x) * _per_channel(self.w * self.scale, dy.ndim)
+        return dx, dw, db
+
+    @staticmethod
+    def naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, eps: float = 1e-5) -> np.ndarray:
+        y = np.zeros(x.shape)
+        for c in range(x.shape[1]):
+            values = [float(v) for v in x[:, c].flat]
+            mean = math.fsum(values) / len(values)
+            var = math.fsum((v - mean) ** 2 for v in values) / len(values)
+            for i in np.ndindex(x[:, c].shape):
+                j = (i[0], c, *i[1:])
+                y[j] = w[c] * (x[j] - mean) / math.sqrt(var + eps) + b[c]
+        return y
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+        for shape, eps in [((3, 2, 2, 3), 1e-5), ((5, 3), 1e-3), ((1, 2, 3, 2), 0.5)]:
+            C = shape[1]
+            yield (rng.standard_normal(shape) * 2 + 1, rng.standard_normal(C), rng.standard_normal(C)), dict(eps=eps)
+
+    @staticmethod
+    def rejects() -> Iterator[Refusal]:
+        w = np.ones(3)
+        yield (np.ones((2, 4, 4, 3)), w, w), {}, "did you pass (N, H, W, C)?"
+        yield (np.ones((1, 3)), w, w), {}, "at least two values per channel"
+        yield (np.ones((0, 3)), w, w), {}, "at least two values per channel"
+        yield (np.ones(3), w, w), {}, "channels on axis 1"
+        yield (np.ones((4, 3)), w, np.ones(2)), {}, "b must be (3,)"
+
+
+class BatchNormEval(Function):
+    """y = w * (x - mean) / sqrt(var + eps) + b, with given mean and var: a fixed affine map per channel
+
+    x (N, C) or (N, C, H, W); w, b, mean, var (C,) -> y, same shape.
+    """
+
+    name = "batch_norm_eval"
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        self.eps = eps
+
+    def forward(self, x: Array, w: Array, b: Array, mean: Array, var: Array) -> Array:
+        self.axes = _check("batch_norm", x, w=w, b=b, running_mean=mean, running_var=var)
+        if bool((var < 0).any()):
+            raise ValueError("batch_norm: running_var holds a negative number, which no variance is: "
+                             "were mean and variance swapped on loading?")
+        self.w, self.scale = w, 1 / array_module(x).sqrt(var + self.eps)
+        self.x_hat = (x - _per_channel(mean, x.ndim)) * _per_channel(self.scale, x.ndim)
+        return self.x_hat * _per_channel(w, x.ndim) + _per_channel(b, x.ndim)
+
+    def backward(self, dy: Array) -> tuple:
+        db = dy.sum(axis=self.axes)
+        dw = (dy * self.x_hat).sum(axis=self.axes)
+        dx = dy * _per_channel(self.w * self.scale, dy.ndim) if self.needs[0] else None
+        return dx, dw, db, -db * self.w * self.scale, -0.5 * dw * self.w * self.scale**2
+
+    @staticmethod
+    def naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, mean: np.ndarray, var: np.ndarray,
+              eps: float = 1e-5) -> np.ndarray:
+        y = np.zeros(x.shape)
+        for i in np.ndindex(x.shape):
+            c = i[1]
+            y[i] = w[c] * (x[i] - mean[c]) / math.sqrt(var[c] + eps) + b[c]
+        return y
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+        for shape, eps in [((3, 2, 2, 3), 1e-5), ((1, 3), 1e-2), ((0, 2, 3, 2), 1e-5)]:
+            w, b, mean = (rng.standard_normal(shape[1]) for _ in range(3))
+            yield (rng.standard_normal(shape), w, b, mean, rng.uniform(0.5, 2.0, shape[1])), dict(eps=eps)
+
+    @staticmethod
+    def rejects() -> Iterator[Refusal]:
+        w = np.ones(3)
+        yield (np.ones((4, 3)), w, w, np.ones(2), w), {}, "running_mean must be (3,)"
+        yield (np.ones((4, 3)), w, w, w, -w), {}, "running_var holds a negative number"
+
+
+def batch_norm(x: Tensor, running_mean: Array, running_var: Array, w: Tensor, b: Tensor, training: bool = False,
+               momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+    """Normalises every channel of x (N, C, ...), then scales by w and shifts by b, all (C,).
+
+    training: uses the batch's statistics and moves the running arrays towards them, in place:
+    running = (1 - momentum) * running + momentum * batch, with the unbiased variance. Else: uses the running ones.
+    """
+    x = as_tensor(x)
+    if not training:
+        dtype = x.dtype if x.dtype.kind == "f" else running_mean.dtype
+        return apply(BatchNormEval(eps), x, w, b, running_mean.astype(dtype), running_var.astype(dtype))
+    function = BatchNorm(eps)
+    if x.ndim >= 2:
+        _check(function.name, x.data, running_mean=running_mean, running_var=running_var)
+    y = apply(function, x, w, b)
+    running_mean *= 1 - momentum
+    running_mean += momentum * function.mean
+    running_var *= 1 - momentum
+    running_var += momentum * function.var * (function.count / (function.count - 1))
+    return y

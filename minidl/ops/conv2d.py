@@ -1,0 +1,160 @@
+"""Convolution (cross-correlation, as every framework calls it) as one matrix product."""
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd import Tensor, apply
+from minidl.backend import Array
+from minidl.function import Function, Refusal, Sample
+from minidl.ops.windows import Pair, check_images, fold, output_size, pair, unfold
+
+
+def as_matrix(windows: Array, groups: int) -> Array:
+    """windows (N, C, OH, OW, KH, KW) -> (groups, C / groups * KH * KW, N * OH * OW): a column per window."""
+    N, C, OH, OW, KH, KW = windows.shape
+    return windows.transpose(1, 4, 5, 0, 2, 3).reshape(groups, C // groups * KH * KW, N * OH * OW)
+
+
+def as_windows(matrix: Array, N: int, C: int, output: Pair, kernel: Pair) -> Array:
+    """The inverse of `as_matrix`."""
+    return matrix.reshape(C, *kernel, N, *output).transpose(3, 0, 4, 5, 1, 2)
+
+
+def channels_first(y: Array, groups: int) -> Array:
+    """Images (N, F, OH, OW) -> (groups, F / groups, N * OH * OW): a row per channel."""
+    N, F, OH, OW = y.shape
+    return y.transpose(1, 0, 2, 3).reshape(groups, F // groups, N * OH * OW)
+
+
+def as_images(rows: Array, N: int, output: Pair) -> Array:
+    """The inverse of `channels_first`, as contiguous images."""
+    F = rows.shape[0] * rows.shape[1]
+    images = rows.reshape(F, N, *output).transpose(1, 0, 2, 3)
+    return images if N == 1 else images.copy()
+
+
+def check_groups(name: str, groups: Any, C: int, F: int) -> None:
+    """groups divides the input and the output channels."""
+    if isinstance(groups, bool) or not isinstance(groups, (int, np.integer)) or groups < 1:
+        raise ValueError(f"{name}: groups must be an integer of at least 1, got {groups!r}")
+    if C % groups or F % groups:
+        raise ValueError(f"{name}: groups {groups} must divide the {C} input and the {F} output channels")
+
+
+def check_bias(name: str, b: Array | None, F: int) -> None:
+    """b has one element per output channel."""
+    if b is not None and b.shape != (F,):
+        raise ValueError(f"{name}: b must be ({F},), one bias per output channel, got {b.shape}")
+
+
+class Conv2d(Function):
+    """y[n, f, i, j] = b[f] + sum over c, kh, kw of w[f, c, kh, kw] * x[n, c, i * SH + kh - PH, j * SW + kw - PW]
+
+    x (N, C, H, W), w (F, C / groups, KH, KW), b (F,) or none -> y (N, F, OH, OW), OH = floor((H + 2 PH - KH) / SH) + 1.
+    With groups, output channels of group g see only the input channels of group g (Krizhevsky et al. 2012, section 3.5).
+    As matrices, per group: y = w @ cols + b, where every column of cols is one window (im2col).
+    """
+
+    name = "conv2d"
+
+    def __init__(self, stride: Any = 1, padding: Any = 0, groups: int = 1) -> None:
+        self.stride, self.padding = pair(self.name, "stride", stride, 1), pair(self.name, "padding", padding, 0)
+        self.groups = groups
+
+    def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        self.check(x, w, b)
+        N, C, H, W = x.shape
+        self.x, self.w = x, w
+        self.output = output_size(self.name, (H, W), w.shape[2:], self.stride, self.padding)
+        y = self.weight_matrix() @ self.columns()  # (groups, F / groups, N * OH * OW)
+        if b is not None:
+            y += b.reshape(self.groups, -1, 1)
+        self.has_bias = b is not None
+        return as_images(y, N, self.output)
+
+    def backward(self, dy: Array) -> tuple:
+        dy = channels_first(dy, self.groups)
+        dx = dw = None
+        if self.needs[0]:
+            N, C, H, W = self.x.shape
+            dcols = self.weight_matrix().swapaxes(1, 2) @ dy
+            dx = fold(as_windows(dcols, N, C, self.output, self.w.shape[2:]), (H, W), self.stride, self.padding)
+        if self.needs[1]:
+            dw = (dy @ self.columns().swapaxes(1, 2)).reshape(self.w.shape)  # rebuilt: saving cols costs KH * KW times x
+        db = dy.sum(axis=2).reshape(-1)
+        return (dx, dw, db) if self.has_bias else (dx, dw)
+
+    def weight_matrix(self) -> Array:
+        """w as (groups, F / groups, C / groups * KH * KW)."""
+        return self.w.reshape(self.groups, self.w.shape[0] // self.groups, -1)
+
+    def columns(self) -> Array:
+        """im2col of x: (groups, C / groups * KH * KW, N * OH * OW)."""
+        return as_matrix(unfold(self.x, self.w.shape[2:], self.stride, self.padding, self.output), self.groups)
+
+    def check(self, x: Array, w: Array, b: Array | None) -> None:
+        check_images(self.name, x)
+        if w.ndim != 4:
+            raise ValueError(f"conv2d: w must be (F, C / groups, KH, KW), got shape {w.shape}")
+        if 0 in w.shape:
+            raise ValueError(f"conv2d: w {w.shape} is empty: every size of a kernel must be at least 1")
+        C, F = x.shape[1], w.shape[0]
+        check_groups(self.name, self.groups, C, F)
+        if C // self.groups != w.shape[1]:
+            expected = f"{w.shape[1]}" if self.groups == 1 else f"{w.shape[1]} * {self.groups} groups"
+            hint = "; images are (N, C, H, W): did you pass (N, H, W, C)?" if x.shape[3] == w.shape[1] * self.groups else ""
+            raise ValueError(f"conv2d: x has {C} channels but w expects {expected} (x {x.shape}, w {w.shape}){hint}")
+        check_bias(self.name, b, F)
+
+    def multiply_adds(self, y_shape: tuple, *shapes: tuple) -> int:
+        F, C, KH, KW = shapes[1]
+        N, _, OH, OW = y_shape
+        return N * OH * OW * F * C * KH * KW
+
+    @staticmethod
+    def naive(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, stride: Any = 1, padding: Any = 0,
+              groups: int = 1) -> np.ndarray:
+        (SH, SW), (PH, PW) = pair("", "", stride, 0), pair("", "", padding, 0)
+        (N, C, H, W), (F, Cg, KH, KW) = x.shape, w.shape
+        OH, OW = (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1
+        y = np.zeros((N, F, OH, OW))
+        for n, f, i, j in np.ndindex(y.shape):
+            first = f // (F // groups) * Cg  # the first input channel of f's group
+            for c, kh, kw in np.ndindex(Cg, KH, KW):
+                h, v = i * SH + kh - PH, j * SW + kw - PW
+                if 0 <= h < H and 0 <= v < W:
+                    y[n, f, i, j] += w[f, c, kh, kw] * x[n, first + c, h, v]
+            if b is not None:
+                y[n, f, i, j] += b[f]
+        return y
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+        def arrays(*shapes: tuple) -> tuple:
+            return tuple(rng.standard_normal(shape) for shape in shapes)
+
+        yield arrays((2, 3, 5, 6), (4, 3, 3, 2), (4,)), dict(stride=(2, 1), padding=(1, 2))
+        yield arrays((2, 4, 6, 5), (6, 2, 2, 3)), dict(stride=(1, 2), groups=2)
+        yield arrays((1, 1, 7, 4), (2, 1, 1, 2), (2,)), dict(stride=3)  # stride > kernel, a remainder
+        yield arrays((1, 3, 2, 2), (3, 1, 3, 3), (3,)), dict(padding=1, groups=3)  # depthwise
+        yield arrays((0, 2, 4, 4), (3, 2, 3, 3), (3,)), {}
+
+    @staticmethod
+    def rejects() -> Iterator[Refusal]:
+        yield (np.ones((2, 8, 8, 4)), np.ones((16, 3, 3, 3))), {}, "x has 8 channels but w expects 3"
+        yield (np.ones((2, 8, 8, 3)), np.ones((16, 3, 3, 3))), {}, "did you pass (N, H, W, C)?"
+        yield (np.ones((3, 8, 8)), np.ones((16, 3, 3, 3))), {}, "add the batch axis"
+        yield (np.ones((1, 3, 4, 2)), np.ones((2, 3, 3, 3))), {}, "width 3 is larger than the padded image"
+        yield (np.ones((1, 3, 4, 4)), np.ones((2, 3, 3))), {}, "w must be (F, C / groups, KH, KW)"
+        yield (np.ones((1, 3, 4, 4)), np.ones((2, 3, 3, 3)), np.ones(3)), {}, "one bias per output channel"
+        yield (np.ones((1, 3, 4, 4)), np.ones((2, 1, 3, 3))), dict(groups=2), "must divide"
+        yield (np.ones((1, 3, 4, 4)), np.ones((2, 3, 0, 3))), {}, "is empty"
+        yield (np.ones((1, 3, 4, 4)), np.ones((2, 3, 3, 3))), dict(padding=-1), "padding must be at least 0"
+        yield (np.ones((1, 3, 4, 4)), np.ones((2, 3, 3, 3))), dict(stride=1.5), "must be an integer"
+        yield (np.ones((1, 3, 4, 4)), np.ones((2, 3, 3, 3), np.float32)), {}, "dtypes are not mixed"
+
+
+def conv2d(x: Tensor, w: Tensor, b: Tensor | None = None, stride: Any = 1, padding: Any = 0, groups: int = 1) -> Tensor:
+    """x (N, C, H, W), w (F, C / groups, KH, KW), b (F,) -> (N, F, OH, OW). See `Conv2d`."""
+    return apply(Conv2d(stride, padding, groups), x, w) if b is None else apply(Conv2d(stride, padding, groups), x, w, b)

@@ -1,0 +1,123 @@
+"""Transposed convolution: the gradient of a convolution with respect to its input, used as an operation."""
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd import Tensor, apply
+from minidl.backend import Array
+from minidl.function import Function, Refusal, Sample
+from minidl.ops.conv2d import as_images, as_matrix, as_windows, channels_first, check_bias, check_groups
+from minidl.ops.windows import check_images, fold, pair, unfold
+
+
+class ConvTranspose2d(Function):
+    """y[n, f, i * SH + kh - PH, j * SW + kw - PW] += w[c, f, kh, kw] * x[n, c, i, j], then y += b[f]
+
+    x (N, C, H, W), w (C, F / groups, KH, KW), b (F,) or none -> y (N, F, OH, OW),
+    OH = (H - 1) * SH - 2 PH + KH + output_padding: every pixel paints a weighted kernel, `stride` apart.
+    Long et al. 2015, section 3.3 ("deconvolution" there).
+    """
+
+    name = "conv_transpose2d"
+
+    def __init__(self, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1) -> None:
+        self.stride, self.padding = pair(self.name, "stride", stride, 1), pair(self.name, "padding", padding, 0)
+        self.output_padding = pair(self.name, "output_padding", output_padding, 0)
+        self.groups = groups
+
+    def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        self.check(x, w, b)
+        self.x, self.w, self.has_bias = x, w, b is not None
+        N, C, H, W = x.shape
+        F = w.shape[1] * self.groups
+        columns = self.weight_matrix().swapaxes(1, 2) @ channels_first(x, self.groups)
+        y = fold(as_windows(columns, N, F, (H, W), w.shape[2:]), self.output_size(), self.stride, self.padding)
+        return y if b is None else y + b.reshape(-1, 1, 1)
+
+    def backward(self, dy: Array) -> tuple:
+        N, C, H, W = self.x.shape
+        windows = unfold(dy, self.w.shape[2:], self.stride, self.padding, (H, W))
+        columns = as_matrix(windows, self.groups)
+        dx = dw = None
+        if self.needs[0]:
+            dx = as_images(self.weight_matrix() @ columns, N, (H, W))
+        if self.needs[1]:
+            dw = (channels_first(self.x, self.groups) @ columns.swapaxes(1, 2)).reshape(self.w.shape)
+        return (dx, dw, dy.sum(axis=(0, 2, 3))) if self.has_bias else (dx, dw)
+
+    def weight_matrix(self) -> Array:
+        """w as (groups, C / groups, F / groups * KH * KW)."""
+        return self.w.reshape(self.groups, self.w.shape[0] // self.groups, -1)
+
+    def output_size(self) -> tuple[int, int]:
+        height, width = (
+            (n - 1) * s - 2 * p + k + extra
+            for n, s, p, k, extra in zip(self.x.shape[2:], self.stride, self.padding, self.w.shape[2:], self.output_padding))
+        return height, width
+
+    def check(self, x: Array, w: Array, b: Array | None) -> None:
+        check_images(self.name, x)
+        if w.ndim != 4 or 0 in w.shape:
+            raise ValueError(f"conv_transpose2d: w must be (C, F / groups, KH, KW), none of them 0, got shape {w.shape}")
+        if 0 in x.shape[1:]:
+            raise ValueError(f"conv_transpose2d: x {x.shape} has no pixels; only the batch may be empty")
+        if x.shape[1] != w.shape[0]:
+            raise ValueError(f"conv_transpose2d: x has {x.shape[1]} channels but w expects {w.shape[0]} (x {x.shape}, "
+                             f"w {w.shape}); w is (C, F / groups, KH, KW), input channels first, unlike conv2d's")
+        check_groups(self.name, self.groups, x.shape[1], w.shape[1] * self.groups)
+        check_bias(self.name, b, w.shape[1] * self.groups)
+        for extra, s in zip(self.output_padding, self.stride):
+            if extra >= s:
+                raise ValueError(f"conv_transpose2d: output_padding {self.output_padding} must be smaller than stride "
+                                 f"{self.stride}: it only picks one of the sizes that a convolution would round away")
+        self.x, self.w = x, w
+        if min(self.output_size()) < 1:
+            raise ValueError(f"conv_transpose2d: padding {self.padding} leaves nothing of the output "
+                             f"{self.output_size()} (x {x.shape}, w {w.shape}): use less padding")
+
+    def multiply_adds(self, y_shape: tuple, *shapes: tuple) -> int:
+        (N, C, H, W), (_, F, KH, KW) = shapes[0], shapes[1]
+        return N * C * H * W * F * KH * KW
+
+    @staticmethod
+    def naive(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, stride: Any = 1, padding: Any = 0,
+              output_padding: Any = 0, groups: int = 1) -> np.ndarray:
+        (SH, SW), (PH, PW), (EH, EW) = (pair("", "", v, 0) for v in (stride, padding, output_padding))
+        (N, C, H, W), (_, Fg, KH, KW) = x.shape, w.shape
+        OH, OW = (H - 1) * SH - 2 * PH + KH + EH, (W - 1) * SW - 2 * PW + KW + EW
+        y = np.zeros((N, Fg * groups, OH, OW))
+        for n, c, i, j in np.ndindex(x.shape):
+            first = c // (C // groups) * Fg  # the first output channel of c's group
+            for f, kh, kw in np.ndindex(Fg, KH, KW):
+                h, v = i * SH + kh - PH, j * SW + kw - PW
+                if 0 <= h < OH and 0 <= v < OW:
+                    y[n, first + f, h, v] += w[c, f, kh, kw] * x[n, c, i, j]
+        return y if b is None else y + b[:, None, None]
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+        def arrays(*shapes: tuple) -> tuple:
+            return tuple(rng.standard_normal(shape) for shape in shapes)
+
+        yield arrays((2, 3, 3, 4), (3, 2, 3, 2), (2,)), dict(stride=(2, 1), padding=(1, 0), output_padding=(1, 0))
+        yield arrays((2, 4, 3, 2), (4, 3, 2, 3)), dict(stride=(1, 2), groups=2)
+        yield arrays((1, 1, 2, 3), (1, 2, 1, 2), (2,)), dict(stride=3, output_padding=2)  # gaps between the kernels
+        yield arrays((0, 2, 3, 3), (2, 3, 2, 2), (3,)), dict(stride=2)
+
+    @staticmethod
+    def rejects() -> Iterator[Refusal]:
+        yield (np.ones((1, 3, 4, 4)), np.ones((2, 3, 3, 3))), {}, "input channels first"
+        yield (np.ones((3, 4, 4)), np.ones((3, 2, 3, 3))), {}, "add the batch axis"
+        yield (np.ones((1, 3, 4, 4)), np.ones((3, 2, 3, 3))), dict(stride=2, output_padding=2), "smaller than stride"
+        yield (np.ones((1, 3, 1, 1)), np.ones((3, 2, 2, 2))), dict(padding=1), "use less padding"
+        yield (np.ones((1, 3, 4, 4)), np.ones((3, 2, 3, 3)), np.ones(3)), {}, "one bias per output channel"
+        yield (np.ones((1, 3, 4, 4)), np.ones((3, 2, 3, 3))), dict(groups=2), "must divide"
+        yield (np.ones((1, 3, 4, 4)), np.ones((3, 2, 3))), {}, "w must be"
+
+
+def conv_transpose2d(x: Tensor, w: Tensor, b: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+                     output_padding: Any = 0, groups: int = 1) -> Tensor:
+    """x (N, C, H, W), w (C, F / groups, KH, KW), b (F,) -> (N, F, OH, OW), about `stride` times larger."""
+    function = ConvTranspose2d(stride, padding, output_padding, groups)
+    return apply(function, x, w) if b is None else apply(function, x, w, b)

@@ -1,0 +1,107 @@
+"""The loss of classification, from raw scores."""
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd import Tensor, apply
+from minidl.backend import Array, array_module
+from minidl.function import Function, Refusal, Sample
+from minidl.ops.softmax import log_sum_exp
+
+
+class CrossEntropy(Function):
+    """loss = mean over n of log(sum over c of e**logits[n, c]) - logits[n, labels[n]]
+
+    logits (N, C), labels (N,) or, per pixel, logits (N, C, H, W), labels (N, H, W); labels are integers 0 <= label < C.
+    Places whose label is `ignore_index` count in neither the sum nor the mean.  dlogits = (softmax - one_hot) / count
+    """
+
+    name, integer_inputs = "cross_entropy", ("labels",)
+
+    def __init__(self, ignore_index: int | None = None) -> None:
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Array, labels: Array) -> Array:
+        self.check_shapes(logits, labels)
+        self.counts = labels != self.ignore_index if self.ignore_index is not None else labels == labels
+        self.count = int(self.counts.sum())
+        if self.count == 0:
+            raise ValueError(f"cross_entropy: there is no label to average over (labels {labels.shape}, "
+                             f"ignore_index {self.ignore_index}): skip empty batches")
+        self.labels = array_module(labels).where(self.counts, labels, 0).astype(np.int64)
+        self.check_range(logits.shape[1])
+        self.log_probabilities = logits - log_sum_exp(logits, axis=1)
+        return -(self.picked(self.log_probabilities) * self.counts).sum() / self.count
+
+    def backward(self, dy: Array) -> tuple:
+        xp = array_module(self.labels)
+        dlogits = xp.exp(self.log_probabilities)
+        classes = xp.arange(dlogits.shape[1]).reshape(-1, *[1] * (dlogits.ndim - 2))
+        dlogits -= self.labels[:, None] == classes  # one-hot
+        dlogits *= self.counts[:, None] * (dy / self.count)
+        return dlogits, None
+
+    def picked(self, scores: Array) -> Array:
+        """scores[n, labels[n], ...]: (N, ...)"""
+        return array_module(scores).take_along_axis(scores, self.labels[:, None], axis=1)[:, 0]
+
+    def check_shapes(self, logits: Array, labels: Array) -> None:
+        if labels.dtype.kind not in "iu":
+            nan = labels.dtype.kind == "f" and bool(array_module(labels).isnan(labels).any())
+            hint = ("they contain NaN: clean the data" if nan else
+                    "one-hot rows become labels with labels.argmax(axis=1), whole numbers with labels.astype(np.int64)")
+            raise TypeError(f"cross_entropy: labels must be integers (one class number each), got {labels.dtype} "
+                            f"{labels.shape}; {hint}")
+        if logits.ndim not in (2, 4) or labels.shape != logits.shape[:1] + logits.shape[2:]:
+            raise ValueError(f"cross_entropy: logits (N, C) go with labels (N,), logits (N, C, H, W) with labels "
+                             f"(N, H, W); got logits {logits.shape} and labels {labels.shape}")
+        if logits.shape[1] == 0:
+            raise ValueError(f"cross_entropy: logits {logits.shape} have no classes")
+
+    def check_range(self, C: int) -> None:
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= C:
+            raise ValueError(f"cross_entropy: labels must be in 0..{C - 1} for {C} classes, got {low if low < 0 else high}; "
+                             "do they start at 1, or does a class need ignore_index?")
+
+    @staticmethod
+    def naive(logits: np.ndarray, labels: np.ndarray, ignore_index: int | None = None) -> np.ndarray:
+        losses = []
+        for i in np.ndindex(labels.shape):
+            if labels[i] == ignore_index:
+                continue
+            scores = [float(logits[(i[0], c, *i[1:])]) for c in range(logits.shape[1])]
+            largest = max(scores)
+            log_total = largest + math.log(math.fsum(math.exp(score - largest) for score in scores))
+            losses.append(log_total - scores[labels[i]])
+        return np.array(math.fsum(losses) / len(losses))
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+        yield (rng.standard_normal((4, 5)), np.array([0, 4, 2, 2])), {}
+        yield (rng.standard_normal((2, 3, 2, 4)), rng.integers(0, 3, (2, 2, 4))), {}
+        yield (rng.standard_normal((3, 4)), np.array([1, -1, 3])), dict(ignore_index=-1)
+        labels = rng.integers(0, 3, (2, 3, 2))
+        labels[0, 0, 0], labels[1, 2, 1] = 255, 255
+        yield (rng.standard_normal((2, 3, 3, 2)), labels.astype(np.uint8)), dict(ignore_index=255)
+        yield (rng.standard_normal((1, 1)), np.array([0])), {}
+
+    @staticmethod
+    def rejects() -> Iterator[Refusal]:
+        logits = np.ones((2, 3))
+        yield (logits, np.array([0.0, np.nan])), {}, "NaN"
+        yield (logits, np.array([0.0, 1.0])), {}, "argmax"
+        yield (logits, np.array([0, 3])), {}, "0..2"
+        yield (logits, np.array([-1, 0])), {}, "got -1"
+        yield (logits, np.array([0, 1, 2])), {}, "go with labels"
+        yield (logits, np.array([[0], [1]])), {}, "go with labels"
+        yield (logits, np.array([7, 7])), dict(ignore_index=7), "no label to average over"
+        yield (np.ones((0, 3)), np.zeros(0, int)), {}, "no label to average over"
+        yield (np.ones((2, 3, 4)), np.zeros((2, 4), int)), {}, "go with labels"
+
+
+def cross_entropy(logits: Tensor, labels: Any, ignore_index: int | None = None) -> Tensor:
+    """Mean cross-entropy of integer `labels` under softmax(logits): a 0-d tensor. See `CrossEntropy`."""
+    return apply(CrossEntropy(ignore_index), logits, labels)

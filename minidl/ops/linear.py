@@ -1,0 +1,76 @@
+"""The fully connected layer."""
+from collections.abc import Iterator
+
+import numpy as np
+
+from minidl.autograd import Tensor, apply
+from minidl.backend import Array
+from minidl.function import Function, Refusal, Sample
+
+
+class Linear(Function):
+    """y[..., f] = b[f] + sum over d of w[f, d] * x[..., d]
+
+    x (..., D), w (F, D), b (F,) or none -> y (..., F).
+    """
+
+    name = "linear"
+
+    def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        self.check(x, w, b)
+        self.x, self.w, self.has_bias = x, w, b is not None
+        y = x @ w.T
+        return y if b is None else y + b
+
+    def backward(self, dy: Array) -> tuple:
+        F, D = self.w.shape
+        rows = dy.reshape(dy.size // F, F)
+        dx = (rows @ self.w).reshape(self.x.shape) if self.needs[0] else None
+        dw = rows.T @ self.x.reshape(len(rows), D) if self.needs[1] else None
+        return (dx, dw, rows.sum(axis=0)) if self.has_bias else (dx, dw)
+
+    def check(self, x: Array, w: Array, b: Array | None) -> None:
+        if w.ndim != 2 or 0 in w.shape:
+            raise ValueError(f"linear: w must be (out_features, in_features), none of them 0, got shape {w.shape}")
+        if x.ndim == 0 or x.shape[-1] != w.shape[1]:
+            hint = ": flatten images first, x.reshape(len(x), -1)" if x.ndim > 2 else ""
+            raise ValueError(f"linear: x {x.shape} must end in {w.shape[1]} features (w {w.shape}){hint}")
+        if b is not None and b.shape != w.shape[:1]:
+            raise ValueError(f"linear: b must be {w.shape[:1]}, one bias per output feature, got {b.shape}")
+
+    def multiply_adds(self, y_shape: tuple, *shapes: tuple) -> int:
+        rows = 1
+        for n in y_shape[:-1]:
+            rows *= n
+        return rows * shapes[1][0] * shapes[1][1]
+
+    @staticmethod
+    def naive(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+        y = np.zeros((*x.shape[:-1], len(w)))
+        for i in np.ndindex(y.shape):
+            for d in range(w.shape[1]):
+                y[i] += w[i[-1], d] * x[(*i[:-1], d)]
+            if b is not None:
+                y[i] += b[i[-1]]
+        return y
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+        w, b = rng.standard_normal((4, 3)), rng.standard_normal(4)
+        yield (rng.standard_normal((2, 3)), w, b), {}
+        yield (rng.standard_normal((2, 3)), w), {}
+        yield (rng.standard_normal((2, 5, 3)), w, b), {}
+        yield (rng.standard_normal(3), w, b), {}
+        yield (rng.standard_normal((0, 3)), w, b), {}
+
+    @staticmethod
+    def rejects() -> Iterator[Refusal]:
+        yield (np.ones((2, 4)), np.ones((4, 3))), {}, "must end in 3 features"
+        yield (np.ones((2, 3, 4, 4)), np.ones((5, 48))), {}, "flatten images first"
+        yield (np.ones((2, 3)), np.ones((4, 3)), np.ones(3)), {}, "one bias per output feature"
+        yield (np.ones((2, 3)), np.ones(3)), {}, "w must be"
+
+
+def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+    """x (..., D), w (F, D), b (F,) -> x @ w.T + b (..., F)."""
+    return apply(Linear(), x, w) if b is None else apply(Linear(), x, w, b)

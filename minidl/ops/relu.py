@@ -1,0 +1,43 @@
+"""The rectified linear unit."""
+from collections.abc import Iterator
+
+import numpy as np
+
+from minidl.arithmetic.broadcasting import over_elements
+from minidl.autograd import Tensor, apply
+from minidl.backend import Array, array_module
+from minidl.function import Function, Refusal, Sample
+
+
+class ReLU(Function):
+    """y = max(x, 0).  dy/dx = 1 where x > 0, else 0 (0 at x = 0, where there is no derivative).
+
+    Any shape.  Nair and Hinton 2010; Krizhevsky et al. 2012, section 3.1.
+    """
+
+    name = "relu"
+
+    def forward(self, x: Array) -> Array:
+        self.y = array_module(x).maximum(x, 0)  # y > 0 says where x > 0, and the next layer keeps y anyway
+        return self.y
+
+    def backward(self, dy: Array) -> Array:
+        return dy * (self.y > 0)
+
+    @staticmethod
+    def naive(x: np.ndarray) -> np.ndarray:
+        return over_elements(lambda a: a if a > 0 else 0.0, x)
+
+    @staticmethod
+    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+        for shape in [(2, 3), (2, 3, 4, 5), (), (0, 3)]:
+            yield (rng.uniform(0.1, 2.0, shape) * rng.choice([-1, 1], shape),), {}  # away from the kink at 0
+
+    @staticmethod
+    def rejects() -> Iterator[Refusal]:
+        yield (np.array([1, 2]),), {}, "astype"
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0), element by element."""
+    return apply(ReLU(), x)
