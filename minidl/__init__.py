@@ -10,10 +10,12 @@ This file is the face: it gathers the names that users need. Nothing inside the 
 """
 from minidl import ops
 from minidl.autograd import Tensor, apply, concat, detect_anomaly, no_grad, pad, stack, watch, where
+from minidl.checking.gradcheck import gradcheck
+from minidl.checking.report import GradientError
 from minidl.function import Function
 from minidl.randomness import manual_seed
 
 __version__ = "0.1.0"
 
-__all__ = ["Function", "Tensor", "apply", "concat", "detect_anomaly", "manual_seed", "no_grad", "ops", "pad", "stack",
-           "watch", "where"]
+__all__ = ["Function", "GradientError", "Tensor", "apply", "concat", "detect_anomaly", "gradcheck", "manual_seed", "no_grad",
+           "ops", "pad", "stack", "watch", "where"]

@@ -557,10 +557,13 @@ def _as_array(x: Any) -> Array:
         raise TypeError("Tensor: got a Tensor; use t.detach() to share its data outside the graph")
     if not is_array(x) and not isinstance(x, np.generic):
         try:
-            x = np.array(x, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"Tensor: needs numbers, a rectangular nested list of numbers, or an array, "
-                            f"got {type(x).__name__} ({error}); to join tensors use minidl.stack") from None
+            numbers = np.array(x)
+        except (TypeError, ValueError):
+            numbers = np.array(None)
+        if numbers.dtype.kind not in "fiub":
+            raise TypeError(f"Tensor: needs numbers, a rectangular nested list of numbers, or an array, got {x!r:.80}; "
+                            "to join tensors use minidl.stack")
+        x = numbers.astype(np.float32)
     x = np.asarray(x) if isinstance(x, np.generic) else x
     if x.dtype.kind not in "fiub":
         raise TypeError(f"Tensor: dtype {x.dtype} is no real number; floats, integers and booleans are supported")

@@ -59,7 +59,7 @@ class Function:
         return f"{parameters[-1].name}[{index - len(parameters) + 1}]" if parameters else f"input {index}"
 
     @staticmethod
-    def naive(*inputs: np.ndarray, **options: Any) -> np.ndarray:
+    def naive(*inputs: Any, **options: Any) -> np.ndarray:
         """The definition in plain loops: what `forward` is judged by."""
         raise NotImplementedError("an operation in the table of operations must define naive(...)")
 

@@ -257,6 +257,8 @@ class Pad(Function):
         if any(not isinstance(n, (int, np.integer)) or n < 0 for pair in widths for n in pair):
             raise ValueError(f"pad: widths are integers of at least 0, got {widths}; to cut, use a slice")
         self.inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
+        if x.ndim == 0:  # no axis to pad along; np.pad refuses an empty list of widths
+            return x.copy()
         return array_module(x).pad(x, widths, constant_values=self.value)
 
     def backward(self, dy: Array) -> Array:
@@ -274,6 +276,7 @@ class Pad(Function):
         yield (rng.standard_normal((2, 3)),), dict(pad_width=((1, 0), (2, 3)), value=1.5)
         yield (rng.standard_normal((2, 1, 3)),), dict(pad_width=((0, 0), (0, 1), (1, 2)))
         yield (rng.standard_normal((0, 3)),), dict(pad_width=((0, 0), (1, 1)))
+        yield (rng.standard_normal(()),), {}
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:

@@ -1,6 +1,5 @@
 """The operations. Each has a room of its own; `OPS` is the table of contents that tests and reference pages walk."""
-from minidl.arithmetic.elementwise import (Add, Divide, Exp, Log, Multiply, Negate, Power, Sqrt, Subtract, Tanh,
-                                           Where)
+from minidl.arithmetic.elementwise import Add, Divide, Exp, Log, Multiply, Negate, Power, Sqrt, Subtract, Tanh, Where
 from minidl.arithmetic.matmul import MatMul
 from minidl.arithmetic.reductions import Max, Mean, Sum, Var
 from minidl.arithmetic.shaping import Cast, Concat, GetItem, Pad, Reshape, Stack, Transpose

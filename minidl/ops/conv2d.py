@@ -116,7 +116,7 @@ class Conv2d(Function):
     def naive(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, stride: Any = 1, padding: Any = 0,
               groups: int = 1) -> np.ndarray:
         (SH, SW), (PH, PW) = pair("", "", stride, 0), pair("", "", padding, 0)
-        (N, C, H, W), (F, Cg, KH, KW) = x.shape, w.shape
+        (N, _, H, W), (F, Cg, KH, KW) = x.shape, w.shape
         OH, OW = (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1
         y = np.zeros((N, F, OH, OW))
         for n, f, i, j in np.ndindex(y.shape):

@@ -8,7 +8,7 @@ import numpy as np
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample
-from minidl.ops.softmax import log_sum_exp
+from minidl.ops.softmax import log_probabilities
 
 
 class CrossEntropy(Function):
@@ -32,7 +32,7 @@ class CrossEntropy(Function):
                              f"ignore_index {self.ignore_index}): skip empty batches")
         self.labels = array_module(labels).where(self.counts, labels, 0).astype(np.int64)
         self.check_range(logits.shape[1])
-        self.log_probabilities = logits - log_sum_exp(logits, axis=1)
+        self.log_probabilities = log_probabilities(logits, axis=1)
         return -(self.picked(self.log_probabilities) * self.counts).sum() / self.count
 
     def backward(self, dy: Array) -> tuple:

@@ -11,11 +11,11 @@ from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample
 
 
-def log_sum_exp(x: Array, axis: int) -> Array:
-    """log(sum of e**x) along `axis`, kept: with the largest x taken out first, no e**x overflows."""
+def log_probabilities(x: Array, axis: int) -> Array:
+    """x - log(sum of e**x) along `axis`. The largest x is taken out first: then no e**x overflows, and no digits are lost."""
     xp = array_module(x)
-    largest = x.max(axis=axis, keepdims=True)
-    return largest + xp.log(xp.exp(x - largest).sum(axis=axis, keepdims=True))
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
 
 
 class _AlongClasses(Function):
@@ -89,7 +89,7 @@ class LogSoftmax(_AlongClasses):
 
     def forward(self, x: Array) -> Array:
         self.check(x)
-        self.y = x - log_sum_exp(x, self.dim)
+        self.y = log_probabilities(x, self.dim)
         return self.y
 
     def backward(self, dy: Array) -> Array:

@@ -1,0 +1,36 @@
+"""What all tests share: the support folder on the path, hypothesis profiles, the device fixture, what plain pytest leaves out."""
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from minidl.backend import to_device
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+# The same examples every time: a red test is red for everybody. `--hypothesis-profile=fuzz` looks further.
+settings.register_profile("plain", max_examples=25, deadline=None, derandomize=True, database=None)
+settings.register_profile("fuzz", max_examples=300, deadline=None, derandomize=False, database=None, print_blob=True)
+settings.load_profile("plain")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests against PyTorch run on request only: plain pytest stays quick where torch happens to be installed."""
+    if "oracle" in (config.option.markexpr or ""):
+        return
+    for item in items:
+        if "oracle" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="compares with PyTorch: pip install torch==2.13.0, then pytest -m oracle"))
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request):
+    """Every device that this machine has. Tests move with .to(device) and compare with .numpy()."""
+    if request.param == "cuda":
+        try:
+            to_device(np.zeros(1), "cuda")
+        except RuntimeError as error:
+            pytest.skip(f"no CUDA device: {error}")
+    return request.param

@@ -1,0 +1,197 @@
+"""What every operation must pass, from its own samples, loops and refusals alone. No code per operation.
+
+Each check takes a Function class and raises AssertionError when the operation is wrong. `test_operations.py` runs all of
+them over OPS; the mutation script runs them over operations with planted bugs.
+"""
+import itertools
+
+import numpy as np
+
+from minidl.autograd import Tensor, apply
+
+EXACT = 1e-12  # forward against its loops, float64
+GRADIENT = 1e-7  # backward against central differences, float64
+EPS = 1e-6
+
+
+def relative_error(got, want):
+    """max|got - want| / max|want|; the absolute error where want is all zero. Equal infinities agree."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.shape == want.shape, f"shape {got.shape}, expected {want.shape}"
+    if want.size == 0:
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        error = np.where(got == want, 0.0, abs(got - want)).max()
+    scale = abs(want).max()
+    return float(error / scale if scale else error)
+
+
+def samples(op, seed=0):
+    """(label, inputs, options) of every sample; inputs are fresh arrays."""
+    for k, (inputs, options) in enumerate(op.samples(np.random.default_rng(seed))):
+        arrays = tuple(np.array(x) for x in inputs)
+        yield f"{op.__name__} sample {k}, shapes {[x.shape for x in arrays]}, {options}", arrays, options
+
+
+def cotangent(shape, seed):
+    """A random gradient of the output: ones would hide every mistake that a constant sum forgives."""
+    return np.array(np.random.default_rng(seed).standard_normal(shape))
+
+
+def run(op, inputs, options, requires_grad=True):
+    """The output tensor and the input tensors of one recorded call."""
+    tensors = [Tensor(x, requires_grad=requires_grad and x.dtype.kind == "f") for x in inputs]
+    return apply(op(**options), *tensors), tensors
+
+
+def backward(op, inputs, options, dy):
+    """Gradients of all inputs (None for integers) for the cotangent dy."""
+    y, tensors = run(op, inputs, options)
+    y.backward(dy)
+    return [x.grad for x in tensors]
+
+
+def differences(f, inputs, dy):
+    """d(dy . f(*inputs)) / d inputs by central differences; None for integer inputs."""
+    gradients = []
+    for x in inputs:
+        if x.dtype.kind != "f":
+            gradients.append(None)
+            continue
+        dx = np.zeros(x.shape)
+        for i in np.ndindex(x.shape):
+            here = x[i]
+            x[i] = here + EPS
+            up = np.array(f(*inputs))  # a copy: the output may be a view of x
+            x[i] = here - EPS
+            down = np.array(f(*inputs))
+            x[i] = here
+            dx[i] = ((up - down) * dy).sum() / (2 * EPS)
+        gradients.append(dx)
+    return gradients
+
+
+def check_forward_against_loops(op):
+    for label, inputs, options in samples(op):
+        y, _ = run(op, inputs, options)
+        error = relative_error(y.numpy(), op.naive(*inputs, **options))
+        assert error <= EXACT, f"{label}: forward is off its loops by {error:.2e}"
+
+
+def check_backward_against_differences(op):
+    for seed in (0, 1):
+        for label, inputs, options in samples(op, seed):
+            y, _ = run(op, inputs, options)
+            dy = cotangent(y.shape, seed + 10)
+            got = backward(op, inputs, options, dy)
+            want = differences(lambda *arrays, o=options: op(**o).forward(*arrays), inputs, dy)
+            compare_gradients(label, op, got, want, GRADIENT)
+
+
+def check_backward_against_differences_of_the_loops(op):
+    """On the smallest sample that has elements: forward and backward may share a mistake, the loops do not."""
+    label, inputs, options = min((s for s in samples(op) if all(x.size for x in s[1])),
+                                 key=lambda s: sum(x.size for x in s[1]))
+    y, _ = run(op, inputs, options)
+    dy = cotangent(y.shape, 5)
+    got = backward(op, inputs, options, dy)
+    want = differences(lambda *arrays: op.naive(*arrays, **options), inputs, dy)
+    compare_gradients(f"{label} (loops)", op, got, want, GRADIENT)
+
+
+def compare_gradients(label, op, got, want, tolerance):
+    for k, (g, w) in enumerate(zip(got, want)):
+        if w is None:
+            assert g is None, f"{label}: integer input {op.input_name(k)} got a gradient"
+            continue
+        error = relative_error(g, w)
+        assert error <= tolerance, f"{label}: gradient of {op.input_name(k)} is off by {error:.2e}"
+
+
+def check_dtype_is_kept(op):
+    for label, inputs, options in samples(op):
+        if options.get("dtype") is not None:  # astype: changing it is its purpose
+            continue
+        for dtype in (np.float32, np.float64):
+            cast = tuple(x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs)
+            y, tensors = run(op, cast, options)
+            assert y.dtype == dtype, f"{label}: {np.dtype(dtype)} in, {y.dtype} out"
+            y.backward(np.ones(y.shape, dtype))
+            for k, x in enumerate(tensors):
+                assert x.grad is None or x.grad.dtype == dtype, f"{label}: gradient of {op.input_name(k)} is {x.grad.dtype}"
+
+
+def check_inputs_stay_untouched(op):
+    for label, inputs, options in samples(op):
+        before = [x.copy() for x in inputs]
+        y, _ = run(op, inputs, options)
+        dy = cotangent(y.shape, 3)
+        dy_before, y_before = dy.copy(), y.numpy().copy()
+        function = op(**options)
+        function.needs = tuple(x.dtype.kind == "f" for x in inputs)
+        function.forward(*inputs)
+        function.backward(dy)
+        for k, (x, was) in enumerate(zip(inputs, before)):
+            assert np.array_equal(x, was), f"{label}: wrote into input {op.input_name(k)}"
+        assert np.array_equal(dy, dy_before), f"{label}: backward wrote into dy"
+        assert np.array_equal(y.numpy(), y_before), f"{label}: a second call wrote into the first one's output"
+
+
+def check_strided_inputs(op):
+    for label, inputs, options in samples(op):
+        y, _ = run(op, inputs, options)
+        dy = cotangent(y.shape, 4)
+        want = [y.numpy(), *backward(op, inputs, options, dy)]
+        for spread in (every_second, reversed_axes):
+            strided = tuple(spread(x) for x in inputs)
+            y, _ = run(op, strided, options)
+            got = [y.numpy(), *backward(op, strided, options, spread(dy))]
+            for g, w in zip(got, want):
+                assert g is None and w is None or relative_error(g, w) <= EXACT, f"{label}: {spread.__name__} input differs"
+
+
+def every_second(x):
+    """x as a view of every second element of a larger array."""
+    wide = np.zeros(tuple(2 * n for n in x.shape), x.dtype)
+    view = wide[(..., *(slice(None, None, 2) for _ in x.shape))]
+    view[...] = x
+    return view
+
+
+def reversed_axes(x):
+    """x with its memory in column-major order."""
+    return np.array(x, order="F")
+
+
+def check_only_needed_gradients_are_returned(op):
+    """With a gradient asked for one input only, that one is the same as with all."""
+    for label, inputs, options in itertools.islice(samples(op), 2):
+        y, _ = run(op, inputs, options)
+        dy = cotangent(y.shape, 6)
+        everything = backward(op, inputs, options, dy)
+        for k, want in enumerate(everything):
+            if want is None:
+                continue
+            tensors = [Tensor(x, requires_grad=i == k) for i, x in enumerate(inputs)]
+            apply(op(**options), *tensors).backward(dy)
+            assert all(x.grad is None for i, x in enumerate(tensors) if i != k), f"{label}: an unneeded gradient was set"
+            error = relative_error(tensors[k].grad, want)
+            assert error <= EXACT, f"{label}: gradient of {op.input_name(k)} alone differs by {error:.2e}"
+
+
+def check_refusals(op):
+    for k, (inputs, options, words) in enumerate(op.rejects()):
+        label = f"{op.__name__} refusal {k}, {[np.shape(x) for x in inputs]}, {options}"
+        try:
+            apply(op(**options), *inputs)
+        except (ValueError, TypeError, IndexError) as error:
+            assert words in str(error), f"{label}: expected {words!r} in the error, got: {error}"
+        else:
+            raise AssertionError(f"{label}: was not refused")
+
+
+CHECKS = [
+    check_forward_against_loops, check_backward_against_differences, check_backward_against_differences_of_the_loops,
+    check_dtype_is_kept, check_inputs_stay_untouched, check_strided_inputs, check_only_needed_gradients_are_returned,
+    check_refusals,
+]

@@ -1,0 +1,133 @@
+"""The house keeps its shape: imports point one way, one door leads to CuPy, and the face costs next to nothing."""
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minidl
+
+PACKAGE = Path(minidl.__file__).parent
+HEAVY = {"matplotlib", "rich", "cupy", "torch", "hypothesis", "threadpoolctl", "pytest"}
+
+# Each part of the house, and the parts that it may import. Not listed: not allowed.
+MAY_IMPORT = {
+    "randomness": set(),
+    "backend": set(),
+    "function": {"backend"},
+    "arithmetic": {"backend", "function"},
+    "autograd": {"backend", "function", "arithmetic"},
+    "ops": {"backend", "function", "arithmetic", "autograd", "randomness"},
+    "checking": {"backend", "autograd"},
+    "testing": {"checking"},
+    "nn": {"backend", "autograd", "ops", "randomness", "function"},
+    "optim": {"backend", "autograd"},
+    "data": {"randomness"},
+    "models": {"autograd", "ops", "nn"},
+    "train": {"autograd", "ops", "nn", "optim", "data", "models"},
+    "show": {"backend", "autograd", "function", "nn", "models", "train", "data"},
+    "cli": {"backend", "autograd", "ops", "nn", "optim", "data", "models", "train", "show", "checking", "randomness"},
+    "__main__": {"cli"},
+    "__init__": {"function", "autograd", "ops", "randomness", "checking"},
+}
+
+
+def part_of(path: Path) -> str:
+    """The part of the house that a file belongs to: its folder, or its own name at the top."""
+    inside = path.relative_to(PACKAGE)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+def imports_of(path: Path) -> list[tuple[str, ast.AST, bool]]:
+    """(module, node, whether at module level) for every import in the file."""
+    tree = ast.parse(path.read_text())
+    found = []
+    for node in ast.walk(tree):
+        top = node in tree.body
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node, top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import; write minidl.x in full"
+            if node.module == "minidl":
+                found += [(f"minidl.{alias.name}", node, top) for alias in node.names]
+            else:
+                found.append((node.module, node, top))
+    return found
+
+
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path.parts)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    part = part_of(path)
+    assert part in MAY_IMPORT, f"{part} is new: give it a line in the table"
+    for module, _, _ in imports_of(path):
+        if module.split(".")[0] != "minidl":
+            continue
+        assert module != "minidl", f"{path.name} imports the face"
+        target = module.split(".")[1]
+        if part == "cli" and target == "__version__":
+            continue  # the version lives in the face's file and is read, not imported, elsewhere
+        assert target == part or target in MAY_IMPORT[part], f"{part} may not import {target} ({path.name})"
+
+
+def test_the_table_has_no_cycle():
+    done: set[str] = set()
+    while len(done) < len(MAY_IMPORT):
+        ready = {part for part, targets in MAY_IMPORT.items() if part not in done and targets <= done}
+        assert ready, f"a cycle among {set(MAY_IMPORT) - done}"
+        done |= ready
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_own_modules_are_imported_at_the_top_and_heavy_ones_are_not(path):
+    for module, _, top in imports_of(path):
+        root = module.split(".")[0]
+        if root == "minidl" and part_of(path) != "cli":  # a command loads what it needs when it runs
+            assert top, f"{path.name}: a late import of {module} hides a cycle"
+        if root in HEAVY and "import_module" not in module:
+            assert not top, f"{path.name}: {root} is heavy; import it where it is used"
+
+
+def test_only_the_backend_knows_cupy():
+    for path in SOURCES:
+        named = {module.split(".")[0] for module, _, _ in imports_of(path)} & {"cupy", "cupyx"}
+        assert not named, f"{path.name} imports cupy"
+        if part_of(path) != "backend":
+            assert 'import_module("cupy")' not in path.read_text(), f"{path.name} imports cupy"
+
+
+def test_no_code_imports_an_operation_as_a_module():
+    """`minidl.ops.softmax` is the function, `minidl.data.shapes` too: a module of that name would be shadowed."""
+    roots = [PACKAGE, PACKAGE.parent / "tests", PACKAGE.parent / "lessons"]
+    functions = {"ops": set(minidl.ops.__all__), "data": set(__import__("minidl.data", fromlist=["x"]).__all__)}
+    for path in (p for root in roots if root.exists() for p in root.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    parts = alias.name.split(".")
+                    shadowed = parts[0] == "minidl" and len(parts) == 3 and parts[2] in functions.get(parts[1], ())
+                    assert not shadowed, f"{path.name}: import {alias.name} gives the package, not the function"
+    for part, names in functions.items():
+        module = sys.modules[f"minidl.{part}"]
+        assert all(not hasattr(getattr(module, name), "__path__") for name in names)
+    assert callable(minidl.ops.softmax)
+    assert callable(minidl.ops.lrn)
+
+
+def test_importing_minidl_loads_numpy_and_nothing_heavy():
+    script = "import sys, minidl; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert "numpy" in loaded
+    assert not HEAVY & set(loaded)
+
+
+def test_no_user_input_is_checked_with_assert():
+    """`python -O` drops assert statements: they may state what the code itself guarantees, not what a user passed."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assert):
+                line = path.read_text().splitlines()[node.lineno - 1]
+                assert "isinstance(" in line, f"{path.name}:{node.lineno}: raise an error instead of assert"

@@ -1,0 +1,149 @@
+"""The table of operations, each against everything that an operation must hold. See support/operation_checks.py."""
+import inspect
+
+import numpy as np
+import pytest
+from operation_checks import CHECKS, relative_error
+
+import minidl
+from minidl import ops
+from minidl.function import Function
+from minidl.ops import OPS
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
+def test_every_operation_holds(op, check):
+    check(op)
+
+
+def subclasses(cls):
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from subclasses(sub)
+
+
+def test_every_function_of_the_package_is_listed_in_the_table():
+    written = {cls for cls in subclasses(Function)
+               if cls.__module__.startswith("minidl.") and not cls.__name__.startswith("_")}
+    assert written == set(OPS)
+    assert len({op.name for op in OPS}) == len(OPS), "two operations have one name"
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
+def test_every_operation_says_its_formula_and_is_named(op):
+    assert op.__doc__ and len(op.__doc__) > 5
+    assert op.name != Function.name
+    assert list(inspect.signature(op.forward).parameters)[1:], "forward takes no input"
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
+def test_naive_takes_the_inputs_of_forward_and_the_options_of_init(op):
+    forward = [p.name for p in inspect.signature(op.forward).parameters.values()][1:]
+    options = [p.name for p in inspect.signature(op.__init__).parameters.values()
+               if p.name != "self" and p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert list(inspect.signature(op.naive).parameters) == forward + options
+
+
+# LRN: the vectors of several frameworks for x = 1..6 over channels, n = 5, beta = .75 (computed from each one's formula)
+LRN_VECTORS = [
+    (ops.lrn, dict(k=2, alpha=1e-4), [.59429158, 1.18787101, 1.78014039, 2.37041856, 2.96346574, 3.55735442]),
+    (ops.local_response_norm, dict(k=2, alpha=5e-4), [.59429158, 1.18787101, 1.78014039, 2.37041856, 2.96346574, 3.55735442]),
+    (ops.local_response_norm, dict(k=1, alpha=1e-4), [.99979005, 1.99910047, 2.99752738, 3.99460849, 4.99355969, 5.99307933]),
+    (ops.local_response_norm, dict(k=1, alpha=1), [.36741959, .46473616, .46530243, .43953634, .56743545, .73623823]),
+    (ops.lrn, dict(k=2, alpha=1), [.125, .14865089, .14461559, .13465396, .17402354, .22642842]),
+]
+
+
+@pytest.mark.parametrize("f, options, want", LRN_VECTORS)
+def test_lrn_gives_the_known_vectors_in_both_conventions(f, options, want):
+    x = np.arange(1.0, 7.0).reshape(1, 6, 1, 1)
+    np.testing.assert_allclose(f(x, 5, beta=.75, **options).numpy().ravel(), want, rtol=3e-8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cross_entropy_is_stable_at_huge_logits(dtype):
+    logits = minidl.Tensor(np.array([[1e4, -1e4, 0], [-1e4, 1e4, 1e4], [-1e4, -1e4, 1e4]], dtype), requires_grad=True)
+    loss = ops.cross_entropy(logits, np.array([1, 2, 2]))
+    # row 0: 1e4 - (-1e4); row 1: two equal largest, log 2; row 2: 0
+    assert loss.item() == pytest.approx((2e4 + np.log(2)) / 3, rel=1e-6)
+    loss.backward()
+    np.testing.assert_allclose(logits.grad * 3, [[1, -1, 0], [0, .5, -.5], [0, 0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("f", [ops.softmax, ops.log_softmax], ids=["softmax", "log_softmax"])
+def test_softmax_does_not_change_when_all_scores_shift_by_ten_thousand(f):
+    x = np.random.default_rng(0).integers(-8, 8, (3, 5)) / 4  # exact in float64, shifted or not
+    for shift in (1e4, -1e4):
+        assert relative_error(f(x + shift).numpy(), f(x).numpy()) <= 1e-12
+
+
+def test_relu_has_slope_zero_at_zero():
+    x = minidl.Tensor([0.0, -0.0, 1.0], requires_grad=True)
+    ops.relu(x).backward([1.0, 1.0, 1.0])
+    assert x.grad.tolist() == [0, 0, 1]
+
+
+def test_max_pool_sends_the_gradient_of_a_tie_to_the_first():
+    x = minidl.Tensor(np.full((1, 1, 3, 3), 2.0), requires_grad=True)
+    ops.max_pool2d(x, 2, stride=1).backward(np.array([[[[1.0, 10.0], [100.0, 1000.0]]]]))
+    assert x.grad[0, 0].tolist() == [[1, 10, 0], [100, 1000, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("size, kernel, stride, padding, floor, ceil", [
+    (112, 3, 2, 0, 55, 56), (55, 3, 2, 0, 27, 27), (5, 2, 2, 0, 2, 3), (5, 2, 2, 1, 3, 3), (6, 2, 3, 1, 3, 3),
+])
+def test_pooling_rounds_as_caffe_and_torch_do(size, kernel, stride, padding, floor, ceil):
+    x = np.zeros((1, 1, size, size))
+    for f in (ops.max_pool2d, ops.avg_pool2d):
+        assert f(x, kernel, stride, padding).shape[2:] == (floor, floor)
+        assert f(x, kernel, stride, padding, ceil_mode=True).shape[2:] == (ceil, ceil)
+
+
+def test_batch_norm_keeps_unbiased_running_variance_and_uses_it_in_evaluation():
+    rng = np.random.default_rng(0)
+    x, w, b = rng.standard_normal((4, 2, 3, 3)) * 3 + 1, np.array([2.0, .5]), np.array([.1, -1.0])
+    mean, var = np.zeros(2), np.ones(2)
+    ops.batch_norm(x, mean, var, w, b, training=True, momentum=0.25)
+    np.testing.assert_allclose(mean, 0.25 * x.mean(axis=(0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(var, 0.75 + 0.25 * x.var(axis=(0, 2, 3), ddof=1), rtol=1e-12)
+    kept = mean.copy(), var.copy()
+    y = ops.batch_norm(x, mean, var, w, b, training=False, eps=1e-3).numpy()
+    assert (mean == kept[0]).all() and (var == kept[1]).all(), "evaluation moved the running statistics"
+    want = (x[1, 1] - mean[1]) / np.sqrt(var[1] + 1e-3) * .5 - 1
+    np.testing.assert_allclose(y[1, 1], want, rtol=1e-12)
+
+
+def test_dropout_keeps_the_share_and_the_mean_and_follows_the_seed():
+    x = minidl.Tensor(np.ones((200, 500)))
+    minidl.manual_seed(3)
+    y = ops.dropout(x, p=0.3).numpy()
+    kept = (y != 0).mean()
+    assert abs(kept - 0.7) < 5 * np.sqrt(.3 * .7 / y.size)
+    np.testing.assert_allclose(y[y != 0], 1 / 0.7, rtol=1e-12)
+    minidl.manual_seed(3)
+    assert (ops.dropout(x, p=0.3).numpy() == y).all()
+    assert ops.dropout(x, p=0.3, training=False) is x
+
+
+def test_bilinear_kernel_upsamples_a_ramp_exactly_away_from_the_border():
+    for factor in (2, 3, 4):
+        kernel = 2 * factor - factor % 2
+        w = ops.bilinear_kernel(kernel, in_channels=2, dtype=np.float64)
+        ramp = np.broadcast_to(np.arange(6.0), (1, 2, 6, 6)).copy()
+        y = ops.conv_transpose2d(ramp, w, stride=factor, padding=(factor - 1 + 1) // 2).numpy()
+        inside = y[0, 1, 2 * factor, factor:-factor]
+        np.testing.assert_allclose(np.diff(inside), 1 / factor, rtol=1e-12)
+    assert ops.bilinear_kernel(4, 3, groups=3).shape == (3, 1, 4, 4)
+    with pytest.raises(ValueError, match="integer of at least 1"):
+        ops.bilinear_kernel(0)
+
+
+def test_the_first_layer_does_not_compute_the_gradient_of_the_image(monkeypatch):
+    import minidl.ops as rooms
+    conv = rooms.Conv2d(padding=1)
+    image = minidl.Tensor(np.ones((1, 1, 3, 3)))
+    w = minidl.Tensor(np.ones((1, 1, 3, 3)), requires_grad=True)
+    y = minidl.apply(conv, image, w)
+    assert conv.needs == (False, True)
+    assert conv.backward(np.ones(y.shape))[0] is None
