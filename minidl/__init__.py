@@ -8,7 +8,7 @@
 
 This file is the face: it gathers the names that users need. Nothing inside the package imports it.
 """
-from minidl import ops
+from minidl import nn, ops, optim
 from minidl.autograd import Tensor, apply, concat, detect_anomaly, no_grad, pad, stack, watch, where
 from minidl.checking.gradcheck import gradcheck
 from minidl.checking.report import GradientError
@@ -17,5 +17,5 @@ from minidl.randomness import manual_seed
 
 __version__ = "0.1.0"
 
-__all__ = ["Function", "GradientError", "Tensor", "apply", "concat", "detect_anomaly", "gradcheck", "manual_seed", "no_grad",
-           "ops", "pad", "stack", "watch", "where"]
+__all__ = ["Function", "GradientError", "Tensor", "apply", "concat", "detect_anomaly", "gradcheck", "manual_seed", "nn", "no_grad",
+           "ops", "optim", "pad", "stack", "watch", "where"]

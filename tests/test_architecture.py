@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "show": {"backend", "autograd", "function", "nn", "models", "train", "data"},
     "cli": {"backend", "autograd", "ops", "nn", "optim", "data", "models", "train", "show", "checking", "randomness"},
     "__main__": {"cli"},
-    "__init__": {"function", "autograd", "ops", "randomness", "checking"},
+    "__init__": {"function", "autograd", "ops", "nn", "optim", "randomness", "checking"},
 }
 
 

@@ -1,0 +1,61 @@
+"""Adam, with its weight decay inside the gradient or beside it."""
+import math
+from typing import Any
+
+from minidl.autograd import Tensor
+from minidl.backend import Array, array_module
+from minidl.optim.optimizer import Optimizer, check_number, remembered
+
+
+class Adam(Optimizer):
+    """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g**2;  p -= lr * m / (1 - b1**t) / (sqrt(v / (1 - b2**t)) + eps)
+
+    g = gradient + weight_decay * p; t counts the parameter's steps, and m and v start at 0, which the divisions make up
+    for. Kingma and Ba 2015, algorithm 1.
+    """
+
+    memory = ("exp_avg", "exp_avg_sq")
+    counts_steps = True
+
+    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def check_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        betas = options["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"{self.name}: betas must be two numbers, such as (0.9, 0.999), got {betas!r}")
+        checked = {key: check_number(self.name, key, options[key]) for key in ("lr", "eps", "weight_decay")}
+        return checked | {"betas": tuple(check_number(self.name, "each of betas", b, below=1) for b in betas)}
+
+    def update(self, parameter: Tensor, gradient: Array, options: dict[str, Any], memory: dict[str, Any]) -> None:
+        weight_decay = options["weight_decay"]
+        g = gradient + weight_decay * parameter.data if weight_decay else gradient
+        self._move(parameter, g, options, memory)
+
+    def _move(self, parameter: Tensor, g: Array, options: dict[str, Any], memory: dict[str, Any]) -> None:
+        memory["step"] = t = memory.get("step", 0) + 1
+        b1, b2 = options["betas"]
+        m = remembered(memory, "exp_avg", parameter.data)
+        v = remembered(memory, "exp_avg_sq", parameter.data)
+        m *= b1
+        m += (1 - b1) * g
+        v *= b2
+        v += (1 - b2) * g**2
+        size = array_module(v).sqrt(v) / math.sqrt(1 - b2**t) + options["eps"]
+        parameter.data -= options["lr"] / (1 - b1**t) * m / size
+
+
+class AdamW(Adam):
+    """p -= lr * weight_decay * p, then Adam with the bare gradient: the decay is not divided by the gradient's size
+
+    Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2.
+    """
+
+    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 1e-2) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def update(self, parameter: Tensor, gradient: Array, options: dict[str, Any], memory: dict[str, Any]) -> None:
+        parameter.data *= 1 - options["lr"] * options["weight_decay"]
+        self._move(parameter, gradient, options, memory)

@@ -1,0 +1,67 @@
+"""The documents tell the truth: their code runs, their output is what comes out, the reference page is current."""
+import contextlib
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(page: str, language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    return [text for name, text in fenced if name == language]
+
+
+def rounded(text: str) -> str:
+    """The text with every number of more than six digits cut to six: the last ones are measured, not computed."""
+    return re.sub(r"\d+\.\d{6,}", lambda number: f"{float(number[0]):.6g}", text)
+
+
+def run(code: str) -> str:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "<document>", "exec"), {"__name__": "document"})
+    return printed.getvalue()
+
+
+def test_the_ten_lines_of_the_readme_learn_the_digits():
+    (accuracy,) = re.findall(r"test accuracy ([\d.]+)%", run(blocks("README.md", "python")[0]))
+    assert float(accuracy) > 85
+
+
+def test_the_failing_gradcheck_of_the_readme_prints_what_the_readme_says():
+    printed = run(blocks("README.md", "python")[1])
+    assert rounded(printed) in [rounded(block) for block in blocks("README.md", "")]
+
+
+def test_the_example_of_the_testing_page_passes_and_fails_as_described():
+    code = blocks("docs/testing.md", "python")[0]
+    run(code + "\ntest_the_gradient_of_swish()\n")
+    broken = code.replace("(self.s + self.x * self.s * (1 - self.s))", "self.s")
+    assert broken != code
+    with pytest.raises(AssertionError, match=r"x0\[0, 0, 0, 0\]: got .*, expected"):
+        run(broken + "\ntest_the_gradient_of_swish()\n")
+
+
+def test_the_reference_page_of_operations_is_current():
+    done = subprocess.run([sys.executable, ROOT / "docs" / "make_operations.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("ending", ["/pytest", "demo"])
+def test_the_readme_has_each_command_once_on_a_line_of_its_own(ending):
+    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python3 -m venv")]
+    assert sum(line.endswith(ending) for line in lines) == 1
+
+
+@pytest.mark.parametrize("page", sorted(str(p.relative_to(ROOT)) for p in
+                                        [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("lessons/*.md"),
+                                         *ROOT.glob("datasets/*.md")]))
+def test_links_between_documents_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        if "://" not in target:
+            assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
