@@ -6,6 +6,7 @@ that output into gradients of its inputs. `minidl.autograd.apply` records it; ev
 """
 import functools
 import inspect
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -15,6 +16,16 @@ from minidl.backend import Array
 
 Sample = tuple[tuple, dict]
 Refusal = tuple[tuple, dict, str]
+
+
+def check_number(name: str, option: str, value: Any, least: float = -math.inf) -> float:
+    """`value` as a finite Python float of at least `least`: for the options of an operation."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: {option} must be a number, got {value!r} ({type(value).__name__})")
+    if not math.isfinite(value) or value < least:
+        bound = "finite" if least == -math.inf else f"finite and at least {least:g}"
+        raise ValueError(f"{name}: {option} must be {bound}, got {value!r}")
+    return float(value)
 
 
 class Function:
@@ -64,7 +75,7 @@ class Function:
         raise NotImplementedError("an operation in the table of operations must define naive(...)")
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         """Yields (inputs, options) in float64 that make the operation do something."""
         raise NotImplementedError("an operation in the table of operations must define samples(rng)")
 

@@ -12,7 +12,7 @@ from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample
 
 
-def _pairs(rng: np.random.Generator) -> Iterator[tuple]:
+def _pairs(rng: "np.random.Generator") -> Iterator[tuple]:
     """Pairs of arrays away from 0, equal in shape, broadcast in one axis, in front, and both ways."""
     for x_shape, y_shape in [((2, 3), (2, 3)), ((2, 3), (3,)), ((4, 1, 2), (3, 1)), ((), (2, 1)), ((0, 3), (3,))]:
         x, y = rng.uniform(0.5, 2.0, x_shape), rng.uniform(0.5, 2.0, y_shape)
@@ -41,7 +41,7 @@ class Add(Function):
         return over_elements(lambda a, b: a + b, x, y)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield from _pairs(rng)
 
     @staticmethod
@@ -70,7 +70,7 @@ class Subtract(Function):
         return over_elements(lambda a, b: a - b, x, y)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield from _pairs(rng)
 
     @staticmethod
@@ -98,7 +98,7 @@ class Multiply(Function):
         return over_elements(lambda a, b: a * b, x, y)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield from _pairs(rng)
 
     @staticmethod
@@ -126,7 +126,7 @@ class Divide(Function):
         return over_elements(lambda a, b: a / b, x, y)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield from _pairs(rng)
 
     @staticmethod
@@ -158,7 +158,7 @@ class Power(Function):
         return over_elements(lambda a: math.pow(a, exponent), x)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.uniform(0.5, 2.0, (2, 3)),), dict(exponent=2.5)
         yield (rng.uniform(0.5, 2.0, (3,)),), dict(exponent=-0.5)
         yield (rng.uniform(-2.0, -0.5, (2, 2)),), dict(exponent=3)
@@ -188,7 +188,7 @@ class Negate(Function):
         return over_elements(lambda a: -a, x)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3)),), {}
 
     @staticmethod
@@ -213,7 +213,7 @@ class Exp(Function):
         return over_elements(math.exp, x)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3)),), {}
 
     @staticmethod
@@ -238,7 +238,7 @@ class Log(Function):
         return over_elements(math.log, x)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.uniform(0.5, 3.0, (2, 3)),), {}
 
     @staticmethod
@@ -263,7 +263,7 @@ class Sqrt(Function):
         return over_elements(math.sqrt, x)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.uniform(0.5, 3.0, (2, 3)),), {}
 
     @staticmethod
@@ -288,7 +288,7 @@ class Tanh(Function):
         return over_elements(math.tanh, x)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3)),), {}
 
     @staticmethod
@@ -317,7 +317,7 @@ class Where(Function):
         return over_elements(lambda c, a, b: a if c else b, condition, x, y)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         for (x, y), options in _pairs(rng):
             yield (rng.random(np.broadcast_shapes(x.shape, y.shape)) < 0.5, x, y), options
         yield (np.array([True, False]), rng.standard_normal((3, 2)), rng.standard_normal((3, 1))), {}

@@ -62,7 +62,7 @@ class MatMul(Function):
         return z[..., 0, :] if x.ndim == 1 and y.ndim > 1 else z[..., 0] if x.ndim == 1 else z
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         pairs = [((2, 3), (3, 4)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (3,)), ((2, 1, 2, 3), (4, 3, 1)),
                  ((2, 2, 3), (3,)), ((3,), (2, 3, 2)), ((0, 3), (3, 2)), ((2, 0), (0, 3))]
         for x_shape, y_shape in pairs:

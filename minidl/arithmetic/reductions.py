@@ -43,7 +43,7 @@ class _Reduction(Function):
         return array_module(dy).broadcast_to(dy.reshape(self.kept), self.x_shape)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         x = rng.standard_normal((3, 4, 2))
         for axis in (None, 0, -1, (0, 2)):
             yield (x,), dict(axis=axis)
@@ -73,6 +73,11 @@ class Sum(_Reduction):
     @staticmethod
     def naive(x: np.ndarray, axis: Axis = None, keepdims: bool = False) -> np.ndarray:
         return _over_groups(math.fsum, x, axis, keepdims)
+
+    @staticmethod
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
+        yield from _Reduction.samples(rng)
+        yield (np.zeros((0, 3)),), dict(axis=0)  # the sum of nothing is 0
 
 
 class Mean(_Reduction):

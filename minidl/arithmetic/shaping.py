@@ -38,7 +38,7 @@ class Reshape(Function):
         return np.array(elements).reshape(shape)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3, 4)),), dict(shape=(4, 6))
         yield (rng.standard_normal((2, 3)),), dict(shape=(3, -1))
         yield (rng.standard_normal(()),), dict(shape=(1, 1))
@@ -77,7 +77,7 @@ class Transpose(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3, 4)),), {}
         yield (rng.standard_normal((2, 3, 4)),), dict(axes=(1, 2, 0))
         yield (rng.standard_normal((2, 3, 4, 1)),), dict(axes=(0, -1, 1, 2))
@@ -127,7 +127,7 @@ class GetItem(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         x = rng.standard_normal((4, 5, 2))
         repeats = np.array([2, 0, 2, -1])
         for index in (1, (slice(1, None, 2), -1), (Ellipsis, None, 0), repeats, (slice(None), repeats),
@@ -187,7 +187,7 @@ class Concat(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield tuple(rng.standard_normal((2, n, 3)) for n in (1, 4, 2)), dict(axis=1)
         yield tuple(rng.standard_normal((2, n)) for n in (3, 0)), dict(axis=-1)
         yield (rng.standard_normal((2, 3)),), {}
@@ -229,10 +229,11 @@ class Stack(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         for axis in (0, 1, -1):
             yield tuple(rng.standard_normal((2, 3)) for _ in range(3)), dict(axis=axis)
         yield (rng.standard_normal(()), rng.standard_normal(())), {}
+        yield (rng.standard_normal((2, 3)),), dict(axis=1)
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:
@@ -258,7 +259,7 @@ class Pad(Function):
             raise ValueError(f"pad: widths are integers of at least 0, got {widths}; to cut, use a slice")
         self.inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
         if x.ndim == 0:  # no axis to pad along; np.pad refuses an empty list of widths
-            return x.copy()
+            return x
         return array_module(x).pad(x, widths, constant_values=self.value)
 
     def backward(self, dy: Array) -> Array:
@@ -272,7 +273,7 @@ class Pad(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3)),), dict(pad_width=((1, 0), (2, 3)), value=1.5)
         yield (rng.standard_normal((2, 1, 3)),), dict(pad_width=((0, 0), (0, 1), (1, 2)))
         yield (rng.standard_normal((0, 3)),), dict(pad_width=((0, 0), (1, 1)))
@@ -282,6 +283,8 @@ class Pad(Function):
     def rejects() -> Iterator[Refusal]:
         yield (np.ones((2, 3)),), dict(pad_width=((1, 1),)), "pair per axis"
         yield (np.ones((2, 3)),), dict(pad_width=2), "pair per axis"
+        yield (np.ones((2, 3)),), dict(pad_width=(1, 1)), "pair per axis"
+        yield (np.ones((2, 3)),), dict(pad_width=((1, 1, 1), (0, 0))), "pair per axis"
         yield (np.ones((2, 3)),), dict(pad_width=((0, -1), (0, 0))), "use a slice"
 
 
@@ -305,5 +308,5 @@ class Cast(Function):
         return np.array([np.dtype(dtype).type(value) for value in x.flat], dtype).reshape(x.shape)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3)),), dict(dtype=np.float64)

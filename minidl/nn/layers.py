@@ -19,8 +19,8 @@ from minidl.ops.windows import pair
 class Identity(Module):
     """y = x: stands where a layer was taken out."""
 
-    def forward(self, x: Any) -> Any:
-        return x
+    def forward(self, x: Any) -> Tensor:
+        return as_tensor(x)
 
 
 class Flatten(Module):

@@ -3,7 +3,7 @@ from minidl.arithmetic.elementwise import Add, Divide, Exp, Log, Multiply, Negat
 from minidl.arithmetic.matmul import MatMul
 from minidl.arithmetic.reductions import Max, Mean, Sum, Var
 from minidl.arithmetic.shaping import Cast, Concat, GetItem, Pad, Reshape, Stack, Transpose
-from minidl.autograd import Tensor
+from minidl.autograd import Tensor, apply
 from minidl.function import Function
 from minidl.ops.adaptive_avg_pool2d import AdaptiveAvgPool2d, adaptive_avg_pool2d
 from minidl.ops.avg_pool2d import AvgPool2d, avg_pool2d
@@ -33,7 +33,7 @@ OPS: list[type[Function]] = [
 
 def tanh(x: Tensor) -> Tensor:
     """The hyperbolic tangent, element by element (also `x.tanh()`)."""
-    return x.tanh()
+    return apply(Tanh(), x)
 
 
 __all__ = [

@@ -55,7 +55,7 @@ class AdaptiveAvgPool2d(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         for shape, output in [((2, 3, 5, 4), (2, 3)), ((1, 2, 7, 3), 1), ((1, 1, 2, 3), (4, 3)), ((0, 2, 4, 4), 2)]:
             yield (rng.standard_normal(shape),), dict(output_size=output)
 

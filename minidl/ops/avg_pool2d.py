@@ -75,7 +75,7 @@ class AvgPool2d(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         x = rng.standard_normal((2, 3, 5, 6))
         yield (x,), dict(kernel_size=(3, 2), stride=(2, 1))
         for include in (True, False):

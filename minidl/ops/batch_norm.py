@@ -6,7 +6,7 @@ import numpy as np
 
 from minidl.autograd import Tensor, apply, as_tensor
 from minidl.backend import Array, array_module
-from minidl.function import Function, Refusal, Sample
+from minidl.function import Function, Refusal, Sample, check_number
 
 
 def _per_channel(a: Array, ndim: int) -> Array:
@@ -36,7 +36,7 @@ class BatchNorm(Function):
     name = "batch_norm"
 
     def __init__(self, eps: float = 1e-5) -> None:
-        self.eps = eps
+        self.eps = check_number(self.name, "eps", eps, 0)
 
     def forward(self, x: Array, w: Array, b: Array) -> Array:
         self.axes = _check(self.name, x, w=w, b=b)
@@ -72,7 +72,7 @@ class BatchNorm(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         for shape, eps in [((3, 2, 2, 3), 1e-5), ((5, 3), 1e-3), ((1, 2, 3, 2), 0.5)]:
             C = shape[1]
             yield (rng.standard_normal(shape) * 2 + 1, rng.standard_normal(C), rng.standard_normal(C)), dict(eps=eps)
@@ -85,6 +85,7 @@ class BatchNorm(Function):
         yield (np.ones((0, 3)), w, w), {}, "at least two values per channel"
         yield (np.ones(3), w, w), {}, "channels on axis 1"
         yield (np.ones((4, 3)), w, np.ones(2)), {}, "b must be (3,)"
+        yield (np.ones((4, 3)), w, w), dict(eps=-1), "eps must be finite and at least 0"
 
 
 class BatchNormEval(Function):
@@ -96,7 +97,7 @@ class BatchNormEval(Function):
     name = "batch_norm_eval"
 
     def __init__(self, eps: float = 1e-5) -> None:
-        self.eps = eps
+        self.eps = check_number(self.name, "eps", eps, 0)
 
     def forward(self, x: Array, w: Array, b: Array, mean: Array, var: Array) -> Array:
         self.axes = _check("batch_norm", x, w=w, b=b, running_mean=mean, running_var=var)
@@ -123,7 +124,7 @@ class BatchNormEval(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         for shape, eps in [((3, 2, 2, 3), 1e-5), ((1, 3), 1e-2), ((0, 2, 3, 2), 1e-5)]:
             w, b, mean = (rng.standard_normal(shape[1]) for _ in range(3))
             yield (rng.standard_normal(shape), w, b, mean, rng.uniform(0.5, 2.0, shape[1])), dict(eps=eps)
@@ -146,7 +147,7 @@ def batch_norm(x: Tensor, running_mean: Array, running_var: Array, w: Tensor, b:
     if not training:
         dtype = x.dtype if x.dtype.kind == "f" else running_mean.dtype
         return apply(BatchNormEval(eps), x, w, b, running_mean.astype(dtype), running_var.astype(dtype))
-    function = BatchNorm(eps)
+    function, momentum = BatchNorm(eps), check_number("batch_norm", "momentum", momentum, 0)
     if x.ndim >= 2:
         _check(function.name, x.data, running_mean=running_mean, running_var=running_var)
     y = apply(function, x, w, b)

@@ -130,7 +130,7 @@ class Conv2d(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         def arrays(*shapes: tuple) -> tuple:
             return tuple(rng.standard_normal(shape) for shape in shapes)
 

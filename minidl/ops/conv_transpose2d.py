@@ -96,7 +96,7 @@ class ConvTranspose2d(Function):
         return y if b is None else y + b[:, None, None]
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         def arrays(*shapes: tuple) -> tuple:
             return tuple(rng.standard_normal(shape) for shape in shapes)
 

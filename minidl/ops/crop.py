@@ -45,7 +45,7 @@ class Crop(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3, 5, 6)),), dict(size=(2, 4), offset=(3, 1))
         yield (rng.standard_normal((1, 1, 3, 4)),), dict(size=3)
         yield (rng.standard_normal((0, 1, 3, 4)),), dict(size=2, offset=1)

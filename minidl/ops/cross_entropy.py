@@ -79,7 +79,7 @@ class CrossEntropy(Function):
         return np.array(math.fsum(losses) / len(losses))
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((4, 5)), np.array([0, 4, 2, 2])), {}
         yield (rng.standard_normal((2, 3, 2, 4)), rng.integers(0, 3, (2, 2, 4))), {}
         yield (rng.standard_normal((3, 4)), np.array([1, -1, 3])), dict(ignore_index=-1)
@@ -87,6 +87,7 @@ class CrossEntropy(Function):
         labels[0, 0, 0], labels[1, 2, 1] = 255, 255
         yield (rng.standard_normal((2, 3, 3, 2)), labels.astype(np.uint8)), dict(ignore_index=255)
         yield (rng.standard_normal((1, 1)), np.array([0])), {}
+        yield (rng.standard_normal((2, 1)), np.array([0, 9])), dict(ignore_index=9)  # of one class, 0 is all there is
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:

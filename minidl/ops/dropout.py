@@ -38,7 +38,7 @@ class Dropout(Function):
         return over_elements(lambda a, k: a / (1 - p) if k else 0.0, x, keep)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         for shape, p in [((3, 4), 0.5), ((2, 3, 2, 2), 0.2), ((4,), 0.0), ((0, 2), 0.5)]:
             yield (rng.standard_normal(shape), rng.random(shape) >= p), dict(p=p)
 

@@ -53,11 +53,15 @@ class Im2Col(Function):
         return cols
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         x = rng.standard_normal((2, 3, 5, 6))
         yield (x,), dict(kernel_size=(2, 3), stride=(2, 1), padding=(1, 0))
         yield (x,), dict(kernel_size=3, stride=2, padding=(0, 2))  # a remainder that no window covers
         yield (rng.standard_normal((1, 1, 7, 4)),), dict(kernel_size=(1, 2), stride=(3, 3))  # stride > kernel
+        yield (rng.standard_normal((1, 2, 1, 1)),), dict(padding=1)  # the image is smaller than the kernel
+        # padding on one side only is ever met, along one axis: the windows end before the other side
+        yield (rng.standard_normal((1, 1, 3, 4)),), dict(kernel_size=2, stride=(1, 5), padding=(0, 1))
+        yield (rng.standard_normal((1, 1, 4, 3)),), dict(kernel_size=2, stride=(5, 1), padding=(1, 0))
         yield (rng.standard_normal((0, 2, 4, 4)),), {}
 
     @staticmethod
@@ -111,10 +115,11 @@ class Col2Im(Function):
         return x
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 18, 10)),), dict(output_size=(4, 4), kernel_size=(2, 3), stride=(1, 2), padding=(1, 1))
         yield (rng.standard_normal((1, 9, 4)),), dict(output_size=(6, 5), kernel_size=3, stride=2)
         yield (rng.standard_normal((2, 2, 6)),), dict(output_size=(7, 4), kernel_size=(1, 2), stride=(3, 2))
+        yield (rng.standard_normal((1, 9, 1)),), dict(output_size=1, padding=1)
         yield (rng.standard_normal((0, 9, 4)),), {}
 
     @staticmethod

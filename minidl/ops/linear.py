@@ -55,7 +55,7 @@ class Linear(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         w, b = rng.standard_normal((4, 3)), rng.standard_normal(4)
         yield (rng.standard_normal((2, 3)), w, b), {}
         yield (rng.standard_normal((2, 3)), w), {}

@@ -5,7 +5,7 @@ import numpy as np
 
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
-from minidl.function import Function, Refusal, Sample
+from minidl.function import Function, Refusal, Sample, check_number
 
 
 def sum_over_channels(a: Array, before: int, after: int) -> Array:
@@ -31,7 +31,8 @@ class LRN(Function):
     def __init__(self, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75) -> None:
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise ValueError(f"lrn: the window must be an integer of at least 1 channel, got {n!r}")
-        self.k, self.alpha, self.beta = k, alpha, beta
+        self.k, self.beta = check_number(self.name, "k", k, 0), check_number(self.name, "beta", beta)
+        self.alpha = check_number(self.name, "alpha", alpha, 0)
         self.before, self.after = n // 2, (n - 1) // 2
 
     def forward(self, x: Array) -> Array:
@@ -58,7 +59,7 @@ class LRN(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         # alpha is large: at the paper's 1e-4 a wrong window would not show
         yield (rng.standard_normal((2, 7, 3, 2)),), dict(n=5, k=2.0, alpha=0.5, beta=0.75)
         yield (rng.standard_normal((2, 6, 2, 1)),), dict(n=4, k=1.0, alpha=0.3, beta=0.5)  # even
@@ -71,6 +72,8 @@ class LRN(Function):
         yield (np.ones(3),), {}, "channels on axis 1"
         yield (np.ones((1, 3)),), dict(n=0), "at least 1 channel"
         yield (np.ones((1, 3)),), dict(n=2.5), "must be an integer"
+        yield (np.ones((1, 3)),), dict(alpha=-1), "alpha must be finite and at least 0"
+        yield (np.ones((1, 3)),), dict(beta="0.75"), "must be a number"
 
 
 def lrn(x: Tensor, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75) -> Tensor:
@@ -80,4 +83,6 @@ def lrn(x: Tensor, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float 
 
 def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """Caffe's and torch's: alpha divided by the window, x / (k + alpha / size * sum over `size` channels) ** beta."""
-    return apply(LRN(size, k, alpha / size if size else alpha, beta), x)
+    function = LRN(size, k, alpha, beta)
+    function.alpha /= size
+    return apply(function, x)

@@ -64,13 +64,15 @@ class MaxPool2d(Function):
         return y
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         def apart(*shape: int) -> np.ndarray:  # a random order of well separated values: no ties, no near ties
             return rng.permutation(int(np.prod(shape))).reshape(shape) / 7.0 - 2.0
 
         yield (apart(2, 3, 5, 6),), dict(kernel_size=(3, 2), stride=(2, 1))  # overlapping
         yield (apart(1, 1, 7, 4),), dict(kernel_size=(3, 2), stride=(2, 3), padding=(1, 1), ceil_mode=True)
         yield (apart(2, 1, 5, 5),), dict(kernel_size=2, ceil_mode=True)  # the last window sticks out
+        yield (apart(1, 1, 5, 4),), dict(kernel_size=2, ceil_mode=True)  # below only
+        yield (apart(1, 1, 4, 5),), dict(kernel_size=2, ceil_mode=True)  # on the right only
         yield (apart(1, 2, 5, 6),), dict(kernel_size=2, padding=1, ceil_mode=True)  # one window is dropped
         yield (apart(1, 2, 6, 7),), dict(kernel_size=(1, 2), stride=3)  # stride > kernel
         yield (apart(0, 2, 4, 4),), {}

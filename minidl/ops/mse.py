@@ -38,7 +38,7 @@ class MSE(Function):
         return np.array(total / x.size)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         for shape in [(4,), (2, 3, 2), (1, 1)]:
             yield (rng.standard_normal(shape), rng.standard_normal(shape)), {}
 

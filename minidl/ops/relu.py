@@ -29,7 +29,7 @@ class ReLU(Function):
         return over_elements(lambda a: a if a > 0 else 0.0, x)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         for shape in [(2, 3), (2, 3, 4, 5), (), (0, 3)]:
             yield (rng.uniform(0.1, 2.0, shape) * rng.choice([-1, 1], shape),), {}  # away from the kink at 0
 

@@ -29,7 +29,7 @@ class Sigmoid(Function):
         return over_elements(lambda a: 1 / (1 + math.exp(-a)) if a > -700 else math.exp(a), x)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         for shape in [(2, 3), (), (0, 3)]:
             yield (rng.standard_normal(shape) * 2,), {}
         yield (np.array([-1e4, -30.0, 0.0, 30.0, 1e4]),), {}

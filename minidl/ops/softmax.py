@@ -41,11 +41,13 @@ class _AlongClasses(Function):
         return np.moveaxis(y, -1, dim)
 
     @staticmethod
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
+    def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 5)),), {}
         yield (rng.standard_normal((2, 4, 3, 2)),), dict(dim=1)
         yield (rng.standard_normal((3, 1)),), dict(dim=1)
         yield (rng.standard_normal((0, 3)),), dict(dim=1)
+        # e**745 overflows, e**-746 is 0, and neither the smallest nor a common score taken out would help
+        yield (np.array([[-4.0, 745.5, 746.0], [-746.0, -745.0, -744.5]]),), {}
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:

@@ -129,10 +129,14 @@ class Optimizer:
             return {}
 
     def _loaded_memory(self, index: int, parameter: Tensor, values: dict[str, Any]) -> dict[str, Any]:
-        memory: dict[str, Any] = {
-            key: to_device(values[f"state.{index}.{key}"].astype(parameter.dtype), parameter.device)
-            for key in self.memory if f"state.{index}.{key}" in values}
-        return memory | {"step": int(values[f"state.{index}.step"])} if memory and self.counts_steps else memory
+        memory: dict[str, Any] = {}
+        if f"state.{index}.step" in values:
+            memory["step"] = int(values[f"state.{index}.step"])
+        for key in self.memory:
+            if f"state.{index}.{key}" in values:
+                array = values[f"state.{index}.{key}"].astype(parameter.dtype)
+                memory[key] = to_device(array, parameter.device)
+        return memory
 
 
 def remembered(memory: dict[str, Any], key: str, like: Array) -> Array:

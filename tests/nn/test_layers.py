@@ -66,6 +66,22 @@ def test_gradients_reach_the_input_and_every_trained_parameter(make, inputs, sha
         assert tensor.grad is not None and np.abs(tensor.grad).sum() > 0, f"{layer}: {tensor.shape}"
 
 
+@pytest.mark.parametrize("make, inputs, shape", EXAMPLES, ids=NAMES)
+def test_a_layer_gives_the_same_on_every_device(make, inputs, shape, device):
+    layer = make()
+    state = layer.state_dict()
+    moved = make().to(device)
+    moved.load_state_dict(state)
+    manual_seed(0)
+    expected = layer(*inputs).numpy()
+    manual_seed(0)
+    y = moved(*(Tensor(x).to(device) for x in inputs))
+    assert y.device == device
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-4, atol=1e-5)
+    for key, value in layer.state_dict().items():
+        np.testing.assert_allclose(moved.state_dict()[key], value, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
 def test_every_operation_has_a_layer():
     used = set()
     for make, inputs, _ in EXAMPLES:

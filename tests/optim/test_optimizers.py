@@ -6,7 +6,7 @@ import pytest
 
 from minidl.autograd import Tensor
 from minidl.nn import BilinearUpsample2d, Linear, Parameter, Sequential
-from minidl.optim import SGD, Adam, AdamW
+from minidl.optim import SGD, Adam, AdamW, clip_grad_norm_, clip_grad_value_
 
 MAKERS = [
     lambda params: SGD(params, lr=0.1),
@@ -158,6 +158,26 @@ def test_memory_follows_a_net_that_is_converted_between_steps(make):
     optimizer.step()
     assert net.weight.dtype == np.float64
     assert all(a.dtype == np.float64 for m in optimizer.state.values() for k, a in m.items() if k != "step")
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_memory_follows_a_net_that_is_moved_between_steps(make, device):
+    def train(where):
+        net = Linear(2, 1)
+        net.load_state_dict({"weight": np.array([[0.5, -1.0]]), "bias": np.array([0.25])})
+        optimizer = make(net.parameters())
+        for place in ("cpu", where, where):
+            net.to(place).zero_grad()
+            (net(Tensor([[1.0, 2.0]]).to(place)) ** 2).sum().backward()
+            clip_grad_norm_(net.parameters(), 1.0)
+            clip_grad_value_(net.parameters(), 0.8)
+            optimizer.step()
+        fresh = make(net.parameters())
+        fresh.load_state_dict(optimizer.state_dict())
+        assert str(fresh.state_dict()) == str(optimizer.state_dict())
+        return net.weight.numpy()
+
+    np.testing.assert_allclose(train(device), train("cpu"), rtol=1e-5)
 
 
 def test_groups_have_options_of_their_own():
