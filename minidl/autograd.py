@@ -11,12 +11,12 @@ Gradients are of first order: `backward` works on raw arrays and is not itself r
 import heapq
 import itertools
 import math
+import os
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -186,7 +186,7 @@ def _check_inputs(function: Function, arrays: tuple[Array, ...]) -> None:
 
 def _user_line() -> str:
     """"file:line" of the innermost call that does not come from inside the package."""
-    package = str(Path(__file__).parent)
+    package = os.path.dirname(__file__)
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         frame = frame.f_back

@@ -63,7 +63,7 @@ class LRN(Function):
         # alpha is large: at the paper's 1e-4 a wrong window would not show
         yield (rng.standard_normal((2, 7, 3, 2)),), dict(n=5, k=2.0, alpha=0.5, beta=0.75)
         yield (rng.standard_normal((2, 6, 2, 1)),), dict(n=4, k=1.0, alpha=0.3, beta=0.5)  # even
-        yield (rng.standard_normal((1, 2, 1, 1)),), dict(n=5, k=1.0, alpha=1.0, beta=0.5)  # window wider than C
+        yield (rng.standard_normal((1, 2, 1, 1)),), dict(n=5, k=0.5, alpha=1.0, beta=0.5)  # window wider than C
         yield (rng.standard_normal((2, 3)),), dict(n=1, k=1.5, alpha=0.5, beta=1.0)
         yield (rng.standard_normal((0, 3, 2, 2)),), {}
 

@@ -1,0 +1,75 @@
+"""Planted changes that change nothing an operation promises: why no check can notice them.
+
+Written as (function, line of source, why, changes); `EQUIVALENT` holds one entry per change. An entry whose line has
+been rewritten, or whose change is noticed by now, is stale, and plant_bugs.py says so.
+"""
+
+MORE_THAN_NEEDED = "adds more rows or columns of padding than any window reaches; the slice at the end leaves them out"
+NO_FURTHER_WINDOW = "the image is padded just as far as the last window reaches: a longer slice finds no further one"
+CUT_OFF = "adds more rows or columns than any window reaches; they stay zero and are cut off at the end"
+ONLY_THE_PRODUCT = "only the product of the two sizes is used"
+MEMORY_ORDER = "decides whether the result is contiguous, which costs or saves time and changes no number"
+SUM_OF_BOTH = "kernel and output_padding are only added"
+
+EXPLAINED: list[tuple[str, str, str, list[str]]] = [
+    ("broadcasting.sum_to",
+     "repeated = tuple(axis for axis, size in enumerate(shape) if size == 1 and dy.shape[axis] != 1)",
+     "the sum over an axis of size 1 is its one element",
+     ["size == 1 and dy.shape[axis] != 1 -> size == 1"]),
+    ("sigmoid.Sigmoid.forward",
+     "self.y = xp.where(x >= 0, 1 / (1 + small), small / (1 + small))",
+     "at x = 0 both formulas give 1 / 2",
+     ["x >= 0 -> x > 0"]),
+    ("windows.pair",
+     "both = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)",
+     "the letters of a string are no integers either: refused with the same words",
+     ["isinstance(value, Sequence) and (not isinstance(value, str)) -> isinstance(value, Sequence)"]),
+    ("windows.unfold",
+     "below = max(0, (OH - 1) * SH + KH - H - PH)  # the last window ends here: padding, or more in ceil mode",
+     MORE_THAN_NEEDED,
+     ["0 -> 1",
+      "(OH - 1) * SH + KH - H - PH -> (OH - 1) * SH + KH - H + PH",
+      "(OH - 1) * SH + KH - H - PH -> (OH - 1) * SH + KH - H",
+      "(OH - 1) * SH + KH - H -> (OH - 1) * SH + KH + H",
+      "(OH - 1) * SH + KH - H -> (OH - 1) * SH + KH",
+      "OH - 1 -> OH + 1",
+      "OH - 1 -> OH"]),
+    ("windows.unfold",
+     "right = max(0, (OW - 1) * SW + KW - W - PW)",
+     MORE_THAN_NEEDED,
+     ["0 -> 1",
+      "(OW - 1) * SW + KW - W - PW -> (OW - 1) * SW + KW - W + PW",
+      "(OW - 1) * SW + KW - W - PW -> (OW - 1) * SW + KW - W",
+      "(OW - 1) * SW + KW - W -> (OW - 1) * SW + KW + W",
+      "(OW - 1) * SW + KW - W -> (OW - 1) * SW + KW",
+      "OW - 1 -> OW + 1",
+      "OW - 1 -> OW"]),
+    ("windows.unfold",
+     "return windows[:, :, : (OH - 1) * SH + 1 : SH, : (OW - 1) * SW + 1 : SW]",
+     NO_FURTHER_WINDOW,
+     ["OH - 1 -> OH + 1", "OH - 1 -> OH", "1 -> 2 (2)", "OW - 1 -> OW + 1", "OW - 1 -> OW", "1 -> 2 (4)"]),
+    ("windows.fold", "height = max(H + PH, (OH - 1) * SH + KH)", CUT_OFF, ["OH - 1 -> OH + 1", "OH - 1 -> OH"]),
+    ("windows.fold", "width = max(W + PW, (OW - 1) * SW + KW)", CUT_OFF, ["OW - 1 -> OW + 1", "OW - 1 -> OW"]),
+    ("im2col.Im2Col.forward",
+     "self.output = OH, OW = output_size(self.name, (H, W), self.kernel, self.stride, self.padding)",
+     ONLY_THE_PRODUCT,
+     ["(OH, OW) -> (OW, OH)"]),
+    ("im2col.Im2Col.forward", "KH, KW = self.kernel", ONLY_THE_PRODUCT, ["(KH, KW) -> (KW, KH)"]),
+    ("im2col.Col2Im.backward", "N, C, OH, OW, KH, KW = windows.shape", ONLY_THE_PRODUCT,
+     ["(N, C, OH, OW, KH, KW) -> (N, C, OW, OH, KH, KW)", "(N, C, OH, OW, KH, KW) -> (N, C, OH, OW, KW, KH)"]),
+    ("conv2d.as_matrix", "N, C, OH, OW, KH, KW = windows.shape", ONLY_THE_PRODUCT,
+     ["(N, C, OH, OW, KH, KW) -> (N, C, OW, OH, KH, KW)", "(N, C, OH, OW, KH, KW) -> (N, C, OH, OW, KW, KH)"]),
+    ("conv2d.channels_first", "N, F, OH, OW = y.shape", ONLY_THE_PRODUCT, ["(N, F, OH, OW) -> (N, F, OW, OH)"]),
+    ("conv2d.as_images", "return images if N == 1 else images.copy()", MEMORY_ORDER,
+     ["images if N == 1 else images.copy() -> images.copy() if N == 1 else images",
+      "N == 1 -> N != 1",
+      "1 -> 2",
+      "images.copy() -> images"]),
+    ("conv_transpose2d.ConvTranspose2d.output_size", "height, width = (", SUM_OF_BOTH,
+     ["(n, s, p, k, extra) -> (n, s, p, extra, k)",
+      "zip(self.x.shape[2:], self.stride, self.padding, self.w.shape[2:], self.output_padding) -> "
+      "zip(self.x.shape[2:], self.stride, self.padding, self.output_padding, self.w.shape[2:])"]),
+]
+
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (function, line, change): why for function, line, why, changes in EXPLAINED for change in changes}
