@@ -8,6 +8,8 @@
 
 This file is the face: it gathers the names that users need. Nothing inside the package imports it.
 """
+import importlib
+
 from minidl import nn, ops, optim
 from minidl.autograd import Tensor, apply, concat, detect_anomaly, no_grad, pad, stack, watch, where
 from minidl.checking.gradcheck import gradcheck
@@ -19,3 +21,16 @@ __version__ = "0.1.0"
 
 __all__ = ["Function", "GradientError", "Tensor", "apply", "concat", "detect_anomaly", "gradcheck", "manual_seed", "nn", "no_grad",
            "ops", "optim", "pad", "stack", "watch", "where"]
+
+_ON_DEMAND = ("data", "models", "show", "testing", "train")
+
+
+def __getattr__(name: str):
+    """`minidl.data` and its like work without an import of their own, and cost nothing until somebody asks."""
+    if name in _ON_DEMAND:
+        return importlib.import_module(f"minidl.{name}")
+    raise AttributeError(f"module 'minidl' has no attribute {name!r}; it has {', '.join([*__all__, *_ON_DEMAND])}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ON_DEMAND])

@@ -131,3 +131,12 @@ def test_no_user_input_is_checked_with_assert():
             if isinstance(node, ast.Assert):
                 line = path.read_text().splitlines()[node.lineno - 1]
                 assert "isinstance(" in line, f"{path.name}:{node.lineno}: raise an error instead of assert"
+
+
+def test_the_face_offers_every_part_and_loads_the_rarer_ones_on_demand():
+    script = ("import sys, minidl; before = 'minidl.data' in sys.modules; minidl.data.DataLoader; minidl.models; minidl.testing;"
+              "print(before, 'data' in dir(minidl))")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+    with pytest.raises(AttributeError, match="no attribute 'tensor'; it has"):
+        minidl.tensor
