@@ -22,7 +22,8 @@ def section(op: type[Function]) -> str:
 
 def page() -> str:
     head = ("# Operations\n\nWritten by `docs/make_operations.py` from the docstrings of the classes in `minidl.ops.OPS`. "
-            "Each class holds the formula, the kernel,\nthe gradient, the loops that define it, and the samples that test it.\n\n")
+            "Each class holds the formula, the kernel,\nthe gradient, the loops that define it, and the samples that test it."
+            "\n\n")
     return head + "\n".join(section(op) for op in ops.OPS)
 
 

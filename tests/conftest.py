@@ -1,4 +1,4 @@
-"""What all tests share: the support folder on the path, hypothesis profiles, the device fixture, what plain pytest leaves out."""
+"""What all tests share: the support folder on the path, hypothesis profiles, devices, what plain pytest leaves out."""
 import sys
 from pathlib import Path
 
