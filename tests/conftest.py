@@ -1,6 +1,10 @@
 """What all tests share: the support folder on the path, hypothesis profiles, devices, what plain pytest leaves out."""
+import os
 import sys
 from pathlib import Path
+
+# Before NumPy is loaded: matrices in tests are small, and two BLAS threads on a busy machine mostly wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

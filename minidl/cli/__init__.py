@@ -1,0 +1,1 @@
+"""The command `minidl`: main.py finds the command, one file holds each, and heavy imports wait until it runs."""

@@ -1,0 +1,63 @@
+"""Output files: looked at before the work starts, written whole or not at all."""
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from minidl.cli.errors import UserError
+
+
+def writable_folder(path: Path, option: str) -> bool:
+    """Makes the folder if there is none, and proves that a file can be written in it. Returns whether it is new.
+
+    Errors: UserError that says what stands in the way.
+    """
+    new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{option}: {path} is a file, but must be a folder; choose another name") from None
+    except OSError as error:
+        raise UserError(f"{option}: cannot make the folder {path} ({_reason(error)}); "
+                        f"choose another place with {option} DIR") from None
+    _prove_writable(path, option)
+    return new
+
+
+def writable_file(path: Path, option: str) -> None:
+    """Proves that a file of that name can be written, without touching one that is there."""
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a device"
+        raise UserError(f"{option}: {path} is {what}, but must name a file; choose another name")
+    if not path.parent.is_dir():
+        raise UserError(f"{option}: there is no folder {path.parent} for {path.name}; make it first")
+    _prove_writable(path.parent, option)
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a temporary name beside `path`, then renames: nobody ever sees half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_if_empty(path: Path) -> None:
+    """Takes away a folder that holds nothing."""
+    with suppress(OSError):  # it holds something, or is gone
+        path.rmdir()
+
+
+def _prove_writable(folder: Path, option: str) -> None:
+    probe = folder / f".minidl-probe.{os.getpid()}"
+    try:
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{option}: cannot write in {folder} ({_reason(error)}); choose another place") from None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

@@ -1,0 +1,128 @@
+"""The command line: help, hints, errors in one line, exit statuses."""
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import minidl
+from minidl.cli import main as entry
+from minidl.cli.errors import UserError
+from minidl.cli.main import main
+
+
+def minidl_command(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "minidl", *arguments], capture_output=True, text=True, timeout=120,
+                          **options)
+
+
+def test_help_lists_the_commands_and_loads_nothing_heavy():
+    script = ("import sys\nfrom minidl.cli.main import main\nmain(['--help'])\n"
+              "print({'matplotlib', 'rich', 'threadpoolctl', 'minidl.data', 'minidl.train'} & set(sys.modules))")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    for word in ("demo", "info", "summary", "minidl COMMAND --help"):
+        assert word in done.stdout
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("command", ["demo", "info", "summary"])
+def test_every_command_explains_itself(command, capsys):
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: minidl {command}")
+    assert all(len(line) <= 120 for line in text.splitlines())
+
+
+def test_no_command_prints_the_help(capsys):
+    assert main([]) == 0
+    assert "commands:" in capsys.readouterr().out
+
+
+def test_python_m_minidl_is_the_command():
+    done = minidl_command("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"minidl {minidl.__version__}")
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["dmo"], "Did you mean demo?"),
+    (["demo", "--sed", "3"], "Did you mean --seed?"),
+    (["summary", "resnt"], "Did you mean resnet?"),
+    (["summary"], "required: NET"),
+    (["demo", "--nets", "vgg,lenet"], "'lenet' is not one of them"),
+    (["demo", "--nets", "vgg,vgg"], "each once"),
+    (["demo", "--nets", ","], "at least one"),
+    (["demo", "--epochs", "0"], "must be at least 1, got 0"),
+    (["demo", "--epochs", "many"], "must be an integer, got 'many'"),
+    (["demo", "--seed", "-1"], "must be at least 0"),
+    (["demo", "--qui"], "Did you mean --quick?"),
+    (["xyzzy"], "See `minidl --help`."),
+])
+def test_a_wrong_word_is_answered_with_a_hint_and_status_2(arguments, words, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.startswith("usage: minidl")
+
+
+def fake_command(monkeypatch, error):
+    def run(args):
+        raise error
+    monkeypatch.setattr(entry.COMMANDS["info"], "run", run)
+
+
+@pytest.mark.parametrize(("error", "status", "words"), [
+    (UserError("--out: no\nroom"), 2, "minidl info: error: --out: no room"),
+    (FloatingPointError("the loss is nan"), 1,
+     "minidl info: error: FloatingPointError: the loss is nan (minidl info --debug shows the traceback)"),
+    (KeyboardInterrupt(), 130, "minidl: interrupted"),
+])
+def test_errors_are_one_line(error, status, words, monkeypatch, capsys):
+    fake_command(monkeypatch, error)
+    assert main(["info"]) == status
+    text = capsys.readouterr().err.strip()
+    assert text.startswith(words)
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "info"], ["info", "--debug"]])
+def test_debug_shows_the_traceback(arguments, monkeypatch):
+    fake_command(monkeypatch, ValueError("inside"))
+    with pytest.raises(ValueError, match="inside"):
+        main(arguments)
+
+
+def test_a_reader_that_leaves_early_causes_no_traceback():
+    shell = f"{sys.executable} -m minidl summary resnet | head -n 1"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "mini resnet"
+    assert done.stderr == ""
+
+
+def test_info_names_what_minidl_runs_on(capsys):
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    facts = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in text.splitlines())
+    assert list(facts) == ["minidl", "Python", "system", "NumPy", "BLAS", "GPU", "data"]
+    assert facts["minidl"].startswith(minidl.__version__)
+    assert os.path.isdir(facts["data"])
+
+
+def test_summary_prints_the_table(capsys):
+    assert main(["summary", "vgg", "--width", "2", "--classes", "3", "--channels", "3"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("mini vgg")
+    assert "8x3x3" in text
+    assert f"{8 * 9 * 3 + 3}" in text  # the classifier's parameters
+
+
+@pytest.mark.parametrize("arguments", [["--width", "0"], ["--classes", "-3"], ["--channels", "99999"]])
+def test_summary_refuses_sizes_that_make_no_net(arguments, capsys):
+    assert main(["summary", "vgg", *arguments]) == 2
+    assert f"{arguments[0]}: must be between 1 and 4096" in capsys.readouterr().err
+
+
+def test_output_survives_a_terminal_without_unicode():
+    done = minidl_command("summary", "vgg", env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
