@@ -127,9 +127,14 @@ def test_a_run_that_misses_its_figures_says_so_and_ends_with_1(tmp_path, monkeyp
     assert acceptance["missed"][0].startswith("mini ResNet reached")
 
 
+def hear_ctrl_c():
+    """In the child: a shell starts background jobs deaf to Ctrl-C, and this test may run in one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_cleanly(tmp_path):
     process = subprocess.Popen([sys.executable, "-u", "-m", "minidl", "demo", "--out", str(tmp_path / "new"), "--nets", "vgg"],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c)
     while "epochs each" not in process.stdout.readline():
         assert process.poll() is None
     time.sleep(0.5)
