@@ -45,6 +45,13 @@ def test_naive_takes_the_inputs_of_forward_and_the_options_of_init(op):
     assert list(inspect.signature(op.naive).parameters) == forward + options
 
 
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
+def test_every_operation_has_a_sample_or_a_refusal_without_elements(op):
+    samples = [inputs for inputs, _ in op.samples(np.random.default_rng(0))]
+    refused = [inputs for inputs, _, _ in op.rejects()]
+    assert any(np.size(x) == 0 for inputs in samples + refused for x in inputs)
+
+
 # LRN: the vectors of several frameworks for x = 1..6 over channels, n = 5, beta = .75 (computed from each one's formula)
 LRN_VECTORS = [
     (ops.lrn, dict(k=2, alpha=1e-4), [.59429158, 1.18787101, 1.78014039, 2.37041856, 2.96346574, 3.55735442]),

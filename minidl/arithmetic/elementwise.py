@@ -164,6 +164,7 @@ class Power(Function):
         yield (rng.uniform(-2.0, -0.5, (2, 2)),), dict(exponent=3)
         yield (np.zeros((2, 2)),), dict(exponent=0)
         yield (np.zeros((2, 2)),), dict(exponent=1)
+        yield (np.zeros((0, 3)),), dict(exponent=0.5)
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:
@@ -190,6 +191,7 @@ class Negate(Function):
     @staticmethod
     def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3)),), {}
+        yield (np.zeros((0, 3)),), {}
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:
@@ -215,6 +217,7 @@ class Exp(Function):
     @staticmethod
     def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3)),), {}
+        yield (np.zeros((0, 3)),), {}
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:
@@ -240,6 +243,7 @@ class Log(Function):
     @staticmethod
     def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.uniform(0.5, 3.0, (2, 3)),), {}
+        yield (np.zeros((0, 3)),), {}
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:
@@ -265,6 +269,7 @@ class Sqrt(Function):
     @staticmethod
     def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.uniform(0.5, 3.0, (2, 3)),), {}
+        yield (np.zeros((0, 3)),), {}
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:
@@ -290,6 +295,7 @@ class Tanh(Function):
     @staticmethod
     def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3)),), {}
+        yield (np.zeros((0, 3)),), {}
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:

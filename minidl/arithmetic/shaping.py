@@ -135,6 +135,7 @@ class GetItem(Function):
             yield (x,), dict(index=index)
         yield (x,), dict(index=x > 0.3)
         yield (x,), dict(index=np.array([True, False, True, True]))
+        yield (np.zeros((0, 3)),), dict(index=(slice(None), np.array([1, 1])))
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:
@@ -233,6 +234,7 @@ class Stack(Function):
         for axis in (0, 1, -1):
             yield tuple(rng.standard_normal((2, 3)) for _ in range(3)), dict(axis=axis)
         yield (rng.standard_normal(()), rng.standard_normal(())), {}
+        yield (np.zeros((0, 3)), np.zeros((0, 3))), dict(axis=1)
         yield (rng.standard_normal((2, 3)),), dict(axis=1)
 
     @staticmethod
@@ -310,3 +312,4 @@ class Cast(Function):
     @staticmethod
     def samples(rng: "np.random.Generator") -> Iterator[Sample]:
         yield (rng.standard_normal((2, 3)),), dict(dtype=np.float64)
+        yield (np.zeros((0, 3)),), dict(dtype=np.float64)
