@@ -15,12 +15,13 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from minidl.arithmetic.broadcasting import positive_axes
 from minidl.arithmetic.elementwise import Add, Divide, Exp, Log, Multiply, Negate, Power, Sqrt, Subtract, Tanh, Where
 from minidl.arithmetic.matmul import MatMul
 from minidl.arithmetic.reductions import Axis, Max, Mean, Sum, Var
@@ -56,6 +57,11 @@ def no_grad():
     return _setting("recording", False)
 
 
+def enable_grad():
+    """A `with` block (or decorator) in which recording is on, also inside `no_grad`."""
+    return _setting("recording", True)
+
+
 def detect_anomaly():
     """A `with` block (or decorator) in which the first NaN or Inf raises, naming the operation and the user's line.
 
@@ -67,6 +73,8 @@ def detect_anomaly():
 
 def watch(callback: Callable[[Function, tuple, Any], None]):
     """A `with` block in which `callback(function, inputs, output)` sees every applied operation (arrays, not tensors)."""
+    if not callable(callback):
+        raise TypeError(f"watch: needs a function of (function, inputs, output), got {type(callback).__name__}")
     return _setting("watchers", (*_settings.watchers, callback))
 
 
@@ -76,15 +84,15 @@ def watch(callback: Callable[[Function, tuple, Any], None]):
 class Node:
     """One entry of the record: the function that ran, and where the gradients of its inputs go."""
 
-    def __init__(self, function: Function, inputs: tuple["Tensor", ...], output: Array) -> None:
+    def __init__(self, function: Function, inputs: tuple["Tensor", ...], output: "Tensor") -> None:
         self.function: Function | None = function
         self.name = function.name
         self.order = next(_creation_order)
         # a gradient goes to the Node that made the input, to the input itself if it is a leaf, or nowhere
         self.parents: tuple[Node | Tensor | None, ...] = tuple(
             (x.node if x.node is not None else x) if x.requires_grad else None for x in inputs)
-        self.versions = tuple((x._version, x._version.count) for x in inputs)
-        self.shape, self.dtype, self.device = output.shape, output.dtype, device_of(output)
+        self.versions = tuple((x._version, x._version.count) for x in (*inputs, output))
+        self.shape, self.dtype, self.device = output.shape, output.dtype, output.device
         self.hooks: list[Callable] = []
         self.retained_by: weakref.ref[Tensor] | None = None
         self.line = _user_line() if _settings.detecting_anomaly else ""
@@ -100,8 +108,10 @@ class Node:
                 "call forward again, or add the losses up and call backward once")
         for index, (version, count) in enumerate(self.versions):
             if version.count != count:
+                of_input = index < len(self.parents)
+                what = f"input {self.function.input_name(index)}" if of_input else "the output"
                 raise RuntimeError(
-                    f"backward: input {self.function.input_name(index)} of {self.name} was changed after forward "
+                    f"backward: {what} of {self.name} was changed after forward "
                     "(by optimizer.step() or an assignment to .data), so its gradient would be wrong; "
                     "call backward before you change it, or run forward again")
         function, parents = self.function, self.parents
@@ -112,7 +122,7 @@ class Node:
         if len(dxs) != len(parents):
             raise ValueError(f"{self.name}.backward: returned {len(dxs)} gradients for {len(parents)} inputs; "
                              "return one per input, None where none is needed")
-        owned_elsewhere = [dy, *vars(function).values()]
+        owned_elsewhere = [dy, *_flattened(vars(function).values())]
         flows = []
         for index, (parent, dx) in enumerate(zip(parents, dxs)):
             if parent is None:
@@ -145,20 +155,46 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
     The one place where every operation is checked before its kernel runs: all inputs on one device, floating inputs
     of one dtype. Errors: TypeError for dtypes, ValueError for devices, and whatever `function` itself refuses.
     """
+    if not isinstance(function, Function):
+        name = getattr(function, "__name__", type(function).__name__)
+        raise TypeError(f"apply: needs an instance of a Function, got {name}: write apply({name}(), x), with the parentheses")
+    if "needs" in vars(function):
+        raise RuntimeError(f"apply: this {function.name} has been applied before, and keeps what that call saved; "
+                           f"make a new one for every call: apply({type(function).__name__}(...), x)")
     tensors = tuple(as_tensor(x) for x in inputs)
     arrays = tuple(x.data for x in tensors)
     _check_inputs(function, arrays)
     function.needs = tuple(_settings.recording and x.requires_grad for x in tensors)
     y = function.forward(*arrays)
-    y = y if is_array(y) else np.asarray(y)  # NumPy turns 0-d results into scalars
+    if not is_array(y):
+        if not isinstance(y, (np.generic, int, float)):
+            raise TypeError(f"{function.name}: forward must return one array, got {type(y).__name__}")
+        y = np.asarray(y)  # NumPy turns 0-d results into scalars
     if _settings.detecting_anomaly:
         _refuse_non_finite(y, f"output of {function.name}", _user_line(), arrays)
     for watcher in _settings.watchers:
         watcher(function, arrays, y)
     output = Tensor(y)
+    for x in tensors:
+        if _owner(y) is _owner(x.data):
+            output._version = x._version  # a view: whoever changes one changes the other
     if any(function.needs):
-        output.node, output.requires_grad = Node(function, tensors, y), True
+        output.node, output.requires_grad = Node(function, tensors, output), True
     return output
+
+
+def _owner(x: Array) -> Array:
+    """The array whose memory `x` shows: itself, or what it is a view of."""
+    return x if x.base is None else x.base
+
+
+def _flattened(values: Iterable) -> list:
+    """The values, and those in lists, tuples and dictionaries among them."""
+    found: list = []
+    for value in values:
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+        found += [value, *inside]
+    return found
 
 
 def _check_inputs(function: Function, arrays: tuple[Array, ...]) -> None:
@@ -168,7 +204,7 @@ def _check_inputs(function: Function, arrays: tuple[Array, ...]) -> None:
     for name, device in zip(names, devices):
         if device != devices[0]:
             raise ValueError(f"{function.name}: {names[0]} is on {devices[0]}, {name} on {device}: "
-                             f"move one with {name}.to({devices[0]!r})")
+                             f"move one with {names[0]}.to({device!r}), a whole net with net.to(...)")
     first = None
     for name, x in zip(names, arrays):
         if x.dtype.kind != "f":
@@ -181,12 +217,13 @@ def _check_inputs(function: Function, arrays: tuple[Array, ...]) -> None:
             first = name, x.dtype
         elif x.dtype != first[1]:
             raise TypeError(f"{function.name}: {first[0]} is {first[1]} but {name} is {x.dtype}; dtypes are not mixed: "
-                            f"convert one, for instance {name}.astype(np.{first[1]})")
+                            f"convert the data, {first[0]}.astype(np.{x.dtype}) or {name}.astype(np.{first[1]}), "
+                            f"or a whole net, net.to(dtype=np.{first[1]})")
 
 
 def _user_line() -> str:
     """"file:line" of the innermost call that does not come from inside the package."""
-    package = os.path.dirname(__file__)
+    package = os.path.dirname(__file__) + os.sep
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         frame = frame.f_back
@@ -197,8 +234,8 @@ def _refuse_non_finite(x: Array, what: str, line: str, inputs: tuple[Array, ...]
     """Raises FloatingPointError if `x` holds a NaN or Inf; says whether one came in with the inputs."""
     if x.dtype.kind != "f" or bool(array_module(x).isfinite(x).all()):
         return
-    kind = "NaN" if bool(array_module(x).isnan(x).any()) else "Inf"
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(to_numpy(x)))[0])
+    kind = "NaN" if np.isnan(to_numpy(x)[index]) else "Inf"
     arrived = any(a.dtype.kind == "f" and not bool(array_module(a).isfinite(a).all()) for a in inputs)
     origin = "; it came in with an input" if arrived else ""
     raise FloatingPointError(f"detect_anomaly: first {kind} in the {what}, at index {index}, called at {line}{origin}")
@@ -232,7 +269,7 @@ class Tensor:
     def __init__(self, x: Any, requires_grad: bool = False) -> None:
         self._data = _as_array(x)
         self._version = _Version()
-        self.grad: Array | None = None
+        self._grad: Array | None = None
         self.node: Node | None = None
         self._hooks: list[Callable] = []
         if requires_grad and self._data.dtype.kind != "f":
@@ -243,7 +280,10 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The raw array, on the tensor's device. Assigning (also `t.data -= step`) tells the graph of the change."""
+        """The raw array, on the tensor's device. Assigning (also `t.data -= step`) tells the graph of the change.
+
+        Writing into single elements (`t.data[0] = 1`) is not seen: between forward and backward it spoils gradients.
+        """
         return self._data
 
     @data.setter
@@ -254,6 +294,20 @@ class Tensor:
                              "make a new Tensor for another shape or dtype")
         self.replace(x)
 
+    @property
+    def grad(self) -> Array | None:
+        """The gradient that backward has summed up: a raw array like `.data`, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, dx: Array | None) -> None:
+        if dx is not None and not (is_array(dx) and dx.shape == self.shape and dx.dtype == self.dtype
+                                   and device_of(dx) == self.device):
+            arrived = f"{dx.dtype} {dx.shape} on {device_of(dx)}" if is_array(dx) else type(dx).__name__
+            raise ValueError(f"Tensor.grad: must be None or a {self.dtype} array of shape {self.shape} on {self.device}, "
+                             f"got {arrived}: leave it to backward(), or assign such an array")
+        self._grad = dx
+
     def replace(self, x: Array) -> None:
         """Puts another array, of any dtype and device, in place of the data and forgets the gradient's array if unfit."""
         self._data = x
@@ -263,18 +317,22 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes."""
         return self._data.shape
 
     @property
     def dtype(self) -> np.dtype:
+        """What kind of number it holds: float32, float64, int64, bool, ..."""
         return self._data.dtype
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return self._data.ndim
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         return self._data.size
 
     @property
@@ -284,6 +342,7 @@ class Tensor:
 
     @property
     def T(self) -> "Tensor":
+        """The tensor with its axes reversed: a matrix transposed."""
         return self.transpose()
 
     def __len__(self) -> int:
@@ -318,6 +377,10 @@ class Tensor:
     def __float__(self) -> float:
         return float(self.item())
 
+    def __format__(self, spec: str) -> str:
+        """A tensor of one element formats like its number: f"{loss:.3f}"."""
+        return format(self.item(), spec) if spec else repr(self)
+
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous: reduce it to one element first")
@@ -330,12 +393,26 @@ class Tensor:
         return y
 
     def to(self, device: str) -> "Tensor":
-        """A new leaf on "cpu" or "cuda"; like `detach`, it starts a graph of its own."""
-        return Tensor(to_device(self._data, device), requires_grad=self.requires_grad)
+        """A new leaf on "cpu" or "cuda"; where it is there already, it shares the data.
+
+        Errors: RuntimeError for a tensor with a graph, whose gradients would not find their way back.
+        """
+        if self.node is not None:
+            raise RuntimeError(f"to: this tensor was computed by {self.node.name}, and no gradient passes between devices: "
+                               "move the inputs before the computation, or the result with t.detach().to(...)")
+        y = Tensor(to_device(self._data, device), requires_grad=self.requires_grad)
+        if _owner(y._data) is _owner(self._data):
+            y._version = self._version
+        return y
 
     def astype(self, dtype: Any) -> "Tensor":
         """The tensor in another dtype; the gradient flows back in this one's. Integers end the graph."""
-        dtype = np.dtype(dtype)
+        try:
+            dtype = np.dtype(dtype)
+        except TypeError:
+            raise TypeError(f"astype: {dtype!r} is no dtype; write np.float32, np.float64, np.int64 or bool") from None
+        if dtype.kind not in "fiub":
+            raise TypeError(f"astype: {dtype} holds no real numbers; write np.float32, np.float64, np.int64 or bool")
         return Tensor(self._data.astype(dtype)) if dtype.kind != "f" else apply(Cast(dtype), self)
 
     # gradients
@@ -358,19 +435,18 @@ class Tensor:
             dy = _run_hooks(node.hooks, pending.pop(node))
             holder = node.retained_by() if node.retained_by else None
             if holder is not None:
-                holder.grad = dy.copy() if holder.grad is None else holder.grad + dy
+                holder.grad = dy.copy() if holder.grad is None else _sum(holder.grad, dy)
             for parent, dx in node.backward(dy):
                 if parent in pending:
-                    pending[parent] = pending[parent] + dx  # a new array: dx may be shared with a sibling
+                    pending[parent] = _sum(pending[parent], dx)  # a new array: dx may be shared with a sibling
                 else:
                     pending[parent] = dx
                     if isinstance(parent, Node):
                         heapq.heappush(heap, parent)
-        for leaf, dy in pending.items():
-            assert isinstance(leaf, Tensor)
-            hooked = _run_hooks(leaf._hooks, dy)
+        leaves = [(leaf, dy, _run_hooks(leaf._hooks, dy)) for leaf, dy in pending.items() if isinstance(leaf, Tensor)]
+        for leaf, dy, hooked in leaves:  # all hooks have run: one that raises leaves no .grad half-way
             dy = dy if hooked is dy else hooked.copy()
-            leaf.grad = dy if leaf.grad is None else leaf.grad + dy
+            leaf.grad = dy if leaf.grad is None else _sum(leaf.grad, dy)
 
     def _first_gradient(self, dy: Any) -> Array:
         """The gradient to start from, as an array of our own."""
@@ -381,7 +457,14 @@ class Tensor:
                                  "pass one, or reduce to one number first with .sum() or .mean()")
             return xp.ones_like(self._data)
         dy = dy.data if isinstance(dy, Tensor) else dy
-        dy = xp.array(dy, dtype=self.dtype) if not is_array(dy) else dy.copy()
+        if not is_array(dy):
+            try:
+                dy = np.array(dy, dtype=self.dtype)
+            except (TypeError, ValueError):
+                raise TypeError(f"backward: the gradient must be numbers like the tensor, {self.dtype} {self.shape}, "
+                                f"got {dy!r:.60}") from None
+            dy = to_device(dy, self.device)
+        dy = dy.copy()
         if dy.shape != self.shape or dy.dtype != self.dtype:
             raise ValueError(f"backward: the gradient must be {self.dtype} {self.shape} like the tensor, "
                              f"got {dy.dtype} {dy.shape}")
@@ -396,6 +479,8 @@ class Tensor:
         """
         if not self.requires_grad:
             raise RuntimeError("register_hook: the tensor does not require a gradient, so the hook would never run")
+        if not callable(hook):
+            raise TypeError(f"register_hook: needs a function of the gradient, got {type(hook).__name__}")
         hooks = self.node.hooks if self.node else self._hooks
         hooks.append(hook)
         return lambda: hooks.remove(hook) if hook in hooks else None
@@ -477,19 +562,21 @@ class Tensor:
         return _compare(np.less_equal, self, other)
 
     def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]  # elementwise, as in NumPy
-        return _compare(np.equal, self, other)
+        return NotImplemented if other is None else _compare(np.equal, self, other)
 
     def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]  # elementwise, as in NumPy
-        return _compare(np.not_equal, self, other)
+        return NotImplemented if other is None else _compare(np.not_equal, self, other)
 
     __hash__ = object.__hash__  # tensors are dictionary keys by identity
 
     # array methods
 
     def sum(self, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+        """The sum over `axis` (an integer, a tuple, or None for all)."""
         return apply(Sum(axis, keepdims), self)
 
     def mean(self, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+        """The average over `axis`."""
         return apply(Mean(axis, keepdims), self)
 
     def max(self, axis: Axis = None, keepdims: bool = False) -> "Tensor":
@@ -502,8 +589,11 @@ class Tensor:
 
     def argmax(self, axis: int | None = None) -> "Tensor":
         """Index of the first largest element: an integer tensor, outside the graph."""
-        if self.size == 0:
-            raise ValueError(f"argmax: a tensor of shape {self.shape} has no largest element")
+        axes = positive_axes("argmax", axis, self.ndim)
+        if isinstance(axis, tuple):
+            raise TypeError(f"argmax: takes one axis or None, got {axis!r}")
+        if 0 in (self.shape[a] for a in axes):
+            raise ValueError(f"argmax: a tensor of shape {self.shape} has no largest element along axis {axis}")
         return Tensor(array_module(self._data).asarray(self._data.argmax(axis=axis)))
 
     def reshape(self, *shape: Any) -> "Tensor":
@@ -516,26 +606,30 @@ class Tensor:
         return apply(Transpose(order or None), self)
 
     def exp(self) -> "Tensor":
+        """e to the power of each element."""
         return apply(Exp(), self)
 
     def log(self) -> "Tensor":
+        """The natural logarithm of each element."""
         return apply(Log(), self)
 
     def sqrt(self) -> "Tensor":
+        """The square root of each element."""
         return apply(Sqrt(), self)
 
     def tanh(self) -> "Tensor":
+        """The hyperbolic tangent of each element."""
         return apply(Tanh(), self)
 
 
 def concat(tensors: Any, axis: int = 0) -> Tensor:
     """The tensors one behind the other along `axis`."""
-    return apply(Concat(axis), *tensors)
+    return apply(Concat(axis), *_alike("concat", tensors))
 
 
 def stack(tensors: Any, axis: int = 0) -> Tensor:
     """The tensors side by side along a new `axis`."""
-    return apply(Stack(axis), *tensors)
+    return apply(Stack(axis), *_alike("stack", tensors))
 
 
 def pad(x: Any, pad_width: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
@@ -545,6 +639,8 @@ def pad(x: Any, pad_width: tuple[tuple[int, int], ...], value: float = 0.0) -> T
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """x where the boolean `condition` holds, else y."""
+    if isinstance(condition, (bool, list, tuple)):
+        condition = np.asarray(condition)
     return apply(Where(), condition, *_operands(x, y))
 
 
@@ -568,6 +664,15 @@ def _as_array(x: Any) -> Array:
     if x.dtype.kind not in "fiub":
         raise TypeError(f"Tensor: dtype {x.dtype} is no real number; floats, integers and booleans are supported")
     return x
+
+
+def _alike(name: str, tensors: Any) -> list[Tensor]:
+    """A sequence of tensors to be joined; integers among floats become floats."""
+    if not isinstance(tensors, (list, tuple)) and not hasattr(tensors, "__next__"):
+        raise TypeError(f"{name}: needs a list of tensors, got {type(tensors).__name__}: write {name}([x, y])")
+    found = [as_tensor(x) for x in tensors]
+    floats = [x.dtype for x in found if x.dtype.kind == "f"]
+    return [Tensor(x.data.astype(floats[0])) if floats and x.dtype.kind != "f" else x for x in found]
 
 
 def _is_number(x: Any) -> bool:
@@ -618,6 +723,11 @@ def _compare(ufunc: Callable, x: Tensor, y: Any) -> Tensor:
         return Tensor(np.asarray(ufunc(x.data, other.data)) if x.device == "cpu" else ufunc(x.data, other.data))
     except ValueError:
         raise ValueError(f"compare: shapes {x.shape} and {other.shape} do not broadcast") from None
+
+
+def _sum(a: Array, b: Array) -> Array:
+    """a + b as an array of its own, where NumPy would turn 0-d arrays into a scalar."""
+    return array_module(a).asarray(a + b)
 
 
 def _run_hooks(hooks: list[Callable], dy: Array) -> Array:

@@ -28,6 +28,12 @@ def check_number(name: str, option: str, value: Any, least: float = -math.inf) -
     return float(value)
 
 
+def check_flag(name: str, option: str, value: Any) -> None:
+    """`value` is True or False; a string would count as true, whatever it says."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: {option} must be True or False, got {value!r}")
+
+
 class Function:
     """One operation. Options go to `__init__`, arrays to `forward`; one instance serves one call.
 
@@ -45,8 +51,8 @@ class Function:
     accepts_integers: ClassVar[bool] = False
     """Whether every input may be of any dtype (arithmetic on counters and masks)."""
 
-    needs: tuple[bool, ...] = ()
-    """Which inputs need a gradient, in order; set by the engine before `forward`."""
+    needs: tuple[bool, ...] = (True,) * 8
+    """Which inputs need a gradient, in order; the engine says so before `forward`. Until then: all."""
 
     def forward(self, *inputs: Array) -> Array:
         """The output array, computed from the input arrays."""
@@ -55,6 +61,10 @@ class Function:
     def backward(self, dy: Array) -> Any:
         """The gradient of every input, given `dy`, the gradient of the output."""
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy)")
+
+    def __call__(self, *inputs: Any) -> Any:
+        name = type(self).__name__
+        raise TypeError(f"{name}: a Function is not called; minidl.apply({name}(...), x) runs and records it")
 
     def multiply_adds(self, y_shape: tuple, *shapes: tuple) -> int:
         """Multiply-adds of one forward call, from the shapes of output and inputs (convolution and linear only)."""

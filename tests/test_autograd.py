@@ -434,7 +434,7 @@ def test_mixed_devices_are_refused_and_the_fix_is_named(monkeypatch):
     w = Tensor(CudaArray())
     assert w.device == "cuda"
     x = Tensor(np.ones((1, 2, 5, 5), np.float32))
-    with pytest.raises(ValueError, match=r"conv2d: x is on cpu, w on cuda: move one with w.to\('cpu'\)"):
+    with pytest.raises(ValueError, match=r"conv2d: x is on cpu, w on cuda: move one with x.to\('cuda'\)"):
         ops.conv2d(x, w)
     with pytest.raises(ValueError, match="add: x is on cpu, y on cuda"):
         x + w
@@ -447,3 +447,149 @@ def test_cuda_without_cupy_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(RuntimeError, match=r"device 'cuda' needs CuPy and a working GPU.*minidl\[cuda13\]"):
         Tensor([1.0]).to("cuda")
+
+
+# --- aliases -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("f", [lambda x: x.exp(), ops.relu, ops.softmax, lambda x: x.sqrt(), ops.sigmoid])
+def test_an_output_changed_before_backward_is_an_error(f):
+    x = Tensor(np.array([[1.0, 2.0]]), requires_grad=True)
+    y = f(x)
+    y.data *= 10
+    with pytest.raises(RuntimeError, match="the output of .* was changed after forward"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("view", [lambda x: x.reshape(3, 1), lambda x: x[:2], lambda x: x.T, lambda x: x.detach(),
+                                  lambda x: x.to("cpu")])
+def test_a_change_through_a_view_is_noticed(view):
+    x = leaf(3)
+    z = (x * x).sum()
+    h = view(x)
+    h.data *= 3
+    with pytest.raises(RuntimeError, match="was changed after forward"):
+        z.backward()
+    with no_grad():
+        v = view(x)
+    z = (v * leaf(*v.shape, seed=1)).sum()
+    x.data -= 5
+    with pytest.raises(RuntimeError, match="was changed after forward"):
+        z.backward()
+
+
+def test_an_index_shuffled_after_forward_does_not_move_the_gradient():
+    index = np.array([0, 2])
+    for part in (index, (index,), (slice(0, 4), index)):
+        x = leaf(4) if not isinstance(part, tuple) or len(part) == 1 else leaf(4, 4)
+        y = x[part]
+        index[:] = 1
+        y.sum().backward()
+        index[:] = [0, 2]
+        assert (x.grad != 0).reshape(-1, 4)[-1].tolist() == [True, False, True, False]
+
+
+def test_a_function_serves_one_call_only():
+    square = Square()
+    y = apply(square, leaf(2))
+    with pytest.raises(RuntimeError, match=r"applied before.*apply\(Square\(\.\.\.\), x\)"):
+        apply(square, leaf(2, seed=1))
+    y.sum().backward()
+
+
+def test_a_gradient_hidden_in_a_saved_tuple_is_copied_for_the_leaf():
+    class Hides(Function):
+        name = "hides"
+
+        def forward(self, x, y):
+            self.saved = x, y
+            return x + y
+
+        def backward(self, dy):
+            return self.saved[1], self.saved[0]
+
+    x, y = leaf(3), leaf(3, seed=1)
+    apply(Hides(), x, y).sum().backward()
+    assert not np.shares_memory(x.grad, y.data)
+    assert not np.shares_memory(y.grad, x.data)
+
+
+def test_a_hook_that_raises_leaves_no_gradient_half_way():
+    x, y = leaf(3), leaf(3, seed=1)
+    y.register_hook(lambda dy: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        (x * y).sum().backward()
+    assert x.grad is None
+    assert y.grad is None
+
+
+def test_a_product_with_a_constant_does_not_keep_its_input():
+    for f in (lambda h: h * 0.5, lambda h: h / 2.0, lambda h: h @ np.ones((3, 2)), lambda h: ops.linear(h, np.ones((2, 3)))):
+        h = leaf(4, 3) * 1.0
+        ref = weakref.ref(h.data)
+        y = f(h)
+        del h
+        assert ref() is None
+        y.sum().backward()
+
+
+def test_a_computed_tensor_does_not_leave_its_graph_by_to():
+    with pytest.raises(RuntimeError, match="to: this tensor was computed by multiply"):
+        (leaf(3) * 2.0).to("cpu")
+
+
+def test_joining_integers_with_floats_gives_floats():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    for join in (minidl.concat, minidl.stack):
+        y = join([x, np.array([1, 2])])
+        assert y.dtype == np.float32
+        y.sum().backward()
+    assert x.grad.tolist() == [2, 2]
+    assert minidl.where([True, False], x, 0.0).numpy().tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("misuse, error, words", [
+    (lambda x: x.argmax(axis=5), ValueError, "argmax: axis 5 does not exist"),
+    (lambda x: x.argmax(axis="a"), TypeError, "argmax"),
+    (lambda x: x.astype("foo"), TypeError, "no dtype"), (lambda x: x.astype(complex), TypeError, "no real numbers"),
+    (lambda x: x.sum().backward("a"), TypeError, "must be numbers"), (lambda x: minidl.concat(3), TypeError, "list of tensors"),
+    (lambda x: minidl.pad(x, ((0, 0), (1, 1)), "a"), TypeError, "value must be a number"),
+    (lambda x: minidl.pad(np.ones(2, int), ((1, 1),), 1.5), TypeError, "does not fit into int64"),
+    (lambda x: f"{x:.2f}", ValueError, "one element"),
+])
+def test_more_misuse_is_refused_in_words(misuse, error, words):
+    with pytest.raises(error, match=words):
+        misuse(leaf(2, 3))
+
+
+def test_small_conveniences():
+    assert f"{Tensor(1.5):.3f}" == "1.500"
+    assert (Tensor([1.0]) == None) is False  # noqa: E711  # what `in` and careless comparisons do
+    assert Tensor(np.zeros((0, 3))).argmax(axis=1).shape == (0,)
+
+
+@pytest.mark.parametrize("misuse, error, words", [
+    (lambda x: apply(Square, x), TypeError, r"write apply\(Square\(\), x\)"),
+    (lambda x: apply(lambda a: a, x), TypeError, "needs an instance of a Function"),
+    (lambda x: Square()(x), TypeError, r"minidl\.apply\(Square\(\.\.\.\), x\)"),
+    (lambda x: apply(type("Two", (Square,), dict(forward=lambda self, x: (x, x)))(), x), TypeError, "must return one array"),
+    (lambda x: apply(type("Nothing", (Square,), dict(forward=lambda self, x: None))(), x), TypeError, "must return one array"),
+    (lambda x: x.register_hook(5), TypeError, "needs a function"), (lambda x: minidl.watch(3), TypeError, "needs a function"),
+    (lambda x: x.__setattr__("grad", np.ones(7)), ValueError, r"Tensor\.grad: must be None or a float64 array"),
+    (lambda x: x.__setattr__("grad", Tensor(np.ones((2, 3)))), ValueError, "got Tensor"),
+    (lambda x: ops.dropout(x, 0.5, "eval"), TypeError, "training must be True or False"),
+])
+def test_careless_calls_are_told_what_to_write(misuse, error, words):
+    with pytest.raises(error, match=words):
+        misuse(leaf(2, 3))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_anomaly_named_is_the_one_at_the_index_named():
+    with detect_anomaly(), pytest.raises(FloatingPointError, match=r"first Inf in the output of log, at index \(0,\)"):
+        Tensor([0.0, -1.0]).log()
+
+
+def test_labels_may_be_a_plain_list():
+    x = leaf(2, 3)
+    assert ops.cross_entropy(x, [0, 2]).item() == ops.cross_entropy(x, np.array([0, 2])).item()

@@ -154,3 +154,27 @@ def test_the_first_layer_does_not_compute_the_gradient_of_the_image(monkeypatch)
     y = minidl.apply(conv, image, w)
     assert conv.needs == (False, True)
     assert conv.backward(np.ones(y.shape))[0] is None
+
+
+COSTLY = ["Multiply", "Divide", "MatMul", "Linear", "Conv2d", "ConvTranspose2d", "BatchNorm", "BatchNormEval"]
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.__name__ in COSTLY], ids=lambda op: op.__name__)
+def test_costly_operations_skip_the_gradient_of_a_first_input_that_needs_none(op):
+    inputs, options = next(op.samples(np.random.default_rng(0)))
+    function = op(**options)
+    function.needs = (False,) + (True,) * (len(inputs) - 1)
+    y = function.forward(*inputs)
+    gradients = function.backward(np.ones(y.shape))
+    assert gradients[0] is None
+    assert all(dx is not None for dx in gradients[1:])
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.__name__ in ("Conv2d", "ConvTranspose2d", "Linear", "MatMul")],
+                         ids=lambda op: op.__name__)
+def test_a_frozen_weight_lets_the_input_go(op):
+    inputs, options = next(op.samples(np.random.default_rng(0)))
+    function = op(**options)
+    function.needs = (True, False, False)[: len(inputs)]
+    function.forward(*inputs)
+    assert not any(value is inputs[0] for value in vars(function).values())

@@ -1,6 +1,6 @@
 """Every operation against PyTorch on random cases: forward, and the gradient of every input.
 
-    pytest -m oracle        needs torch, the CPU build (pip install torch --index-url https://download.pytorch.org/whl/cpu)
+    pip install torch==2.13.0 && pytest -m oracle
 
 float64 agrees to 1e-9 and float32 to 1e-5, as max|got - want| / max|want| for each array. Why 1e-5 can be asked for in
 float32 is the business of the "exact" cases, see support/cases.py.

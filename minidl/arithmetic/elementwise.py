@@ -85,12 +85,14 @@ class Multiply(Function):
 
     def forward(self, x: Array, y: Array) -> Array:
         broadcast_shape(self.name, x.shape, y.shape)
-        self.x, self.y = x, y
+        self.shapes = x.shape, y.shape
+        self.x, self.y = x if self.needs[1] else None, y if self.needs[0] else None  # each for the other's gradient
         return x * y
 
     def backward(self, dz: Array) -> tuple:
-        dx = sum_to(dz * self.y, self.x.shape) if self.needs[0] else None
-        dy = sum_to(dz * self.x, self.y.shape) if self.needs[1] else None
+        x_shape, y_shape = self.shapes
+        dx = sum_to(dz * self.y, x_shape) if self.needs[0] else None
+        dy = sum_to(dz * self.x, y_shape) if self.needs[1] else None
         return dx, dy
 
     @staticmethod
@@ -113,12 +115,14 @@ class Divide(Function):
 
     def forward(self, x: Array, y: Array) -> Array:
         broadcast_shape(self.name, x.shape, y.shape)
-        self.x, self.y = x, y
+        self.shapes = x.shape, y.shape
+        self.x, self.y = x if self.needs[1] else None, y
         return x / y
 
     def backward(self, dz: Array) -> tuple:
-        dx = sum_to(dz / self.y, self.x.shape) if self.needs[0] else None
-        dy = sum_to(-dz * self.x / self.y**2, self.y.shape) if self.needs[1] else None
+        x_shape, y_shape = self.shapes
+        dx = sum_to(dz / self.y, x_shape) if self.needs[0] else None
+        dy = sum_to(-dz * self.x / self.y**2, y_shape) if self.needs[1] else None
         return dx, dy
 
     @staticmethod

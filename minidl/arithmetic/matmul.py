@@ -1,5 +1,6 @@
 """The matrix product behind `x @ y`."""
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,10 @@ class MatMul(Function):
             )
         broadcast_shape("matmul, leading axes", x.shape[:-2], y.shape[:-2])
         self.shapes = x.shape, y.shape
-        self.x = x[None, :] if x.ndim == 1 else x
-        self.y = y[:, None] if y.ndim == 1 else y
+        rows, columns = x[None, :] if x.ndim == 1 else x, y[:, None] if y.ndim == 1 else y
+        self.matrix_shapes = rows.shape, columns.shape
+        self.x: Any = rows if self.needs[1] else None  # each for the other's gradient
+        self.y: Any = columns if self.needs[0] else None
         return x @ y
 
     def backward(self, dz: Array) -> tuple:
@@ -40,9 +43,9 @@ class MatMul(Function):
             dz = dz[..., None, :]
         dx = dy = None
         if self.needs[0]:
-            dx = sum_to(dz @ self.y.swapaxes(-1, -2), self.x.shape).reshape(x_shape)
+            dx = sum_to(dz @ self.y.swapaxes(-1, -2), self.matrix_shapes[0]).reshape(x_shape)
         if self.needs[1]:
-            dy = sum_to(self.x.swapaxes(-1, -2) @ dz, self.y.shape).reshape(y_shape)
+            dy = sum_to(self.x.swapaxes(-1, -2) @ dz, self.matrix_shapes[1]).reshape(y_shape)
         return dx, dy
 
     @staticmethod

@@ -7,7 +7,7 @@ import numpy as np
 
 from minidl.arithmetic.broadcasting import positive_axes
 from minidl.backend import Array, array_module
-from minidl.function import Function, Refusal, Sample
+from minidl.function import Function, Refusal, Sample, check_number
 
 
 class Reshape(Function):
@@ -89,6 +89,13 @@ class Transpose(Function):
         yield (np.ones((2, 3)),), dict(axes=(0, 2)), "does not exist"
 
 
+def _own(part: Any) -> Any:
+    """One part of an index, with arrays and sequences as arrays of our own."""
+    if isinstance(part, (list, tuple)):
+        return np.array(part, dtype=None if len(part) else np.int64)
+    return part.copy() if hasattr(part, "dtype") else part
+
+
 class GetItem(Function):
     """y = x[index], with NumPy's indices: slices, integers, integer arrays (repeats allowed), boolean masks.
 
@@ -98,7 +105,8 @@ class GetItem(Function):
     name, accepts_integers = "getitem", True
 
     def __init__(self, index: Any = ()) -> None:
-        self.index = index
+        # arrays are copied: whoever shuffles an index after forward must not send the gradient elsewhere
+        self.index = tuple(map(_own, index)) if isinstance(index, tuple) else _own(index)
 
     def forward(self, x: Array) -> Array:
         try:
@@ -112,10 +120,10 @@ class GetItem(Function):
         xp = array_module(dy)
         dx = xp.zeros(self.x_shape, dy.dtype)
         parts = self.index if isinstance(self.index, tuple) else (self.index,)
-        if any(hasattr(part, "dtype") or isinstance(part, list) for part in parts):
-            xp.add.at(dx, self.index, dy)  # dx[index] += dy would keep only one of several repeats
-        else:
+        if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
             dx[self.index] = dy
+        else:
+            xp.add.at(dx, self.index, dy)  # dx[index] += dy would keep only one of several repeats
         return dx
 
     @staticmethod
@@ -133,6 +141,9 @@ class GetItem(Function):
         for index in (1, (slice(1, None, 2), -1), (Ellipsis, None, 0), repeats, (slice(None), repeats),
                       (repeats, np.array([0, 1, 0, 4])), (slice(None), [0, 0, 3]), slice(0, 0)):
             yield (x,), dict(index=index)
+        yield (x,), dict(index=((0, 0, 1), 2))
+        yield (x,), dict(index=[])
+        yield (x,), dict(index=[True, False, True, True])
         yield (x,), dict(index=x > 0.3)
         yield (x,), dict(index=np.array([True, False, True, True]))
         yield (np.zeros((0, 3)),), dict(index=(slice(None), np.array([1, 1])))
@@ -257,6 +268,9 @@ class Pad(Function):
         pairs = isinstance(widths, (tuple, list)) and all(isinstance(p, (tuple, list)) and len(p) == 2 for p in widths)
         if not pairs or len(widths) != x.ndim:
             raise ValueError(f"pad: pad_width needs one (before, after) pair per axis of x {x.shape}, got {widths}")
+        check_number(self.name, "value", self.value)
+        if x.dtype.kind != "f" and self.value != int(self.value):
+            raise TypeError(f"pad: value {self.value} does not fit into {x.dtype}: use x.astype(np.float32)")
         if any(not isinstance(n, (int, np.integer)) or n < 0 for pair in widths for n in pair):
             raise ValueError(f"pad: widths are integers of at least 0, got {widths}; to cut, use a slice")
         self.inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))

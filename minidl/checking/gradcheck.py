@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import Tensor, no_grad
+from minidl.autograd import Tensor, enable_grad, no_grad
 from minidl.backend import is_array
 from minidl.checking.report import GradientError, GradientReport, Mismatch
 from minidl.checking.slopes import Expectation, Line, expect, expect_at_kink
+from minidl.function import check_number
 
 COTANGENTS = 2
 MAX_KINKS, MAX_WRONG = 20, 5  # of a large input: how many are located before the check gives up
 
 
-def gradcheck(f: Callable, inputs: Any, *, parameters: Any = (), names: Iterable[str] | None = None, seed: int = 0,
+def gradcheck(f: Any, inputs: Any, *, parameters: Any = (), names: Iterable[str] | None = None, seed: int = 0,
               eps: float = 1e-6, rtol: float = 1e-5, atol: float = 1e-7, max_elements: int = 500,
               projections: int = 8) -> GradientReport:
     """Compares the gradients of f(*inputs) with measured slopes, in float64; raises GradientError where they differ.
@@ -30,7 +31,7 @@ def gradcheck(f: Callable, inputs: Any, *, parameters: Any = (), names: Iterable
     inputs: one array or Tensor, or a sequence. Floating ones are copied to float64 and checked; integer ones (labels,
         masks) and anything else are passed on as they are.
     parameters: Tensors that f uses besides, as a mapping or pairs (name, tensor): `net.named_parameters()`. They are
-        float64 during the check and get their own arrays back afterwards.
+        float64 during the check and get their own arrays back afterwards, as do the buffers of an f that is a Module.
     names: what to call the inputs in messages; default x0, x1, ...
     eps: step of the central difference; rtol, atol: |got - expected| <= atol + rtol * |expected| + rounding, where
         rounding is what float64 cannot resolve at that step.
@@ -40,17 +41,20 @@ def gradcheck(f: Callable, inputs: Any, *, parameters: Any = (), names: Iterable
     Kinks (ReLU at 0, ties of a maximum) within eps are not failures: there the gradient must lie between the slopes
     of both sides, and the report lists them. If most elements are kinks, that is an error: the check would say nothing.
     """
-    if eps <= 0 or rtol < 0 or atol < 0:
-        raise ValueError(f"gradcheck: needs eps > 0 and rtol, atol >= 0, got eps={eps}, rtol={rtol}, atol={atol}")
+    _check_options(f, seed, eps, rtol, atol, max_elements, projections)
     arguments = [_argument(x) for x in (inputs if isinstance(inputs, (tuple, list)) else [inputs])]
     labels = list(names) if names is not None else [f"x{i}" for i in range(len(arguments))]
     if len(labels) != len(arguments):
         raise ValueError(f"gradcheck: {len(labels)} names for {len(arguments)} inputs: give one name each")
     variables = {name: x for name, x in zip(labels, arguments) if isinstance(x, Tensor) and x.requires_grad}
-    extra = dict(parameters.items() if isinstance(parameters, Mapping) else parameters)
+    extra = _named(parameters)
+    everything = [*labels, *extra]
+    if len(set(everything)) < len(everything):
+        raise ValueError(f"gradcheck: inputs and parameters need different names, got {everything}: pass names=[...]")
     if not variables and not extra:
         raise ValueError("gradcheck: there is nothing to check: no input is floating and no parameters were given")
     before = {name: (p.data, p.grad, p.requires_grad) for name, p in extra.items()}
+    buffers = {name: x.copy() for name, x in f.named_buffers()} if hasattr(f, "named_buffers") else {}
     try:
         for p in extra.values():
             p.replace(p.data.astype(np.float64))  # a copy: the check writes into it
@@ -60,6 +64,34 @@ def gradcheck(f: Callable, inputs: Any, *, parameters: Any = (), names: Iterable
         for name, (data, grad, requires_grad) in before.items():
             extra[name].replace(data)
             extra[name].grad, extra[name].requires_grad = grad, requires_grad
+        if buffers:  # f is a Module: training mode moves its running statistics with every call
+            f.load_state_dict(buffers, strict=False)
+
+
+def _check_options(f: Any, seed: Any, eps: Any, rtol: Any, atol: Any, max_elements: Any, projections: Any) -> None:
+    if not callable(f):
+        raise TypeError(f"gradcheck: f must be a function from Tensors to a Tensor, got {type(f).__name__}: "
+                        "write gradcheck(f, [x]), not gradcheck(f(x))")
+    eps, rtol, atol = (check_number("gradcheck", name, value) for name, value in (("eps", eps), ("rtol", rtol), ("atol", atol)))
+    if eps <= 0 or rtol < 0 or atol < 0:
+        raise ValueError(f"gradcheck: needs eps > 0 and rtol, atol >= 0, got eps={eps}, rtol={rtol}, atol={atol}")
+    for name, value, least in (("seed", seed, 0), ("max_elements", max_elements, 0), ("projections", projections, 1)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"gradcheck: {name} must be an integer of at least {least}, got {value!r}")
+
+
+def _named(parameters: Any) -> dict[str, Tensor]:
+    """The parameters by name; bare tensors are called p0, p1, ..."""
+    if hasattr(parameters, "named_parameters"):  # a Module
+        parameters = parameters.named_parameters()
+    items = list(parameters.items() if isinstance(parameters, Mapping) else parameters)
+    pairs = [(f"p{i}", item) if isinstance(item, Tensor) else item for i, item in enumerate(items)]
+    for pair in pairs:
+        fits = isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], Tensor)
+        if not fits or pair[1].dtype.kind != "f":
+            raise TypeError("gradcheck: parameters must be floating Tensors, by name: pass net.named_parameters() or "
+                            f"a mapping, got {pair!r:.60}")
+    return dict(pairs)
 
 
 def _argument(x: Any) -> Any:
@@ -83,7 +115,9 @@ class _Checker:
         self.report = GradientReport(seed=seed, eps=eps, rtol=rtol, atol=atol)
 
     def run(self, max_elements: int, projections: int) -> GradientReport:
+        untouched = {name: x.data.copy() for name, x in self.variables.items()}
         y = self.outputs()
+        self.refuse_written(untouched)
         if not np.array_equal(y, self.outputs(), equal_nan=True):
             raise GradientError("gradcheck: f is not deterministic: two calls with the same inputs gave different outputs; "
                                 "if it draws random numbers (dropout), call minidl.manual_seed(0) inside f")
@@ -118,6 +152,11 @@ class _Checker:
         untouched = {name: x.data.copy() for name, x in self.variables.items()}
         for x in self.variables.values():
             x.grad, x.requires_grad = None, True
+        with enable_grad():  # whoever calls gradcheck inside no_grad wants an answer all the same
+            return self.recorded(dy, untouched)
+
+    def recorded(self, dy: np.ndarray, untouched: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One recorded call and its backward; the gradients that arrive at the variables."""
         ys = self.f(*self.arguments)
         ys = ys if isinstance(ys, (tuple, list)) else (ys,)
         ends = np.cumsum([y.size for y in ys])[:-1]
@@ -129,10 +168,14 @@ class _Checker:
             raise GradientError("gradcheck: the result of f does not depend on its inputs through recorded operations; "
                                 "does f call .data, .numpy() or detach()?")
         total.backward()
-        for name, x in self.variables.items():
-            if not np.array_equal(x.data, untouched[name]):
-                raise GradientError(f"gradcheck: f or its backward wrote into {name}; an operation must leave its inputs alone")
+        self.refuse_written(untouched)
         return {name: np.zeros(x.size) if x.grad is None else x.grad.reshape(-1).copy() for name, x in self.variables.items()}
+
+    def refuse_written(self, untouched: dict[str, np.ndarray]) -> None:
+        """Raises if a variable is no longer what it was."""
+        for name, x in self.variables.items():
+            if not np.array_equal(x.data, untouched[name], equal_nan=True):
+                raise GradientError(f"gradcheck: f or its backward wrote into {name}; an operation must leave its inputs alone")
 
     def line(self, name: str, direction: np.ndarray) -> Line:
         """The outputs of f along `direction` (flat) of one variable. Every point is evaluated once."""
@@ -167,9 +210,14 @@ class _Checker:
         direction = np.zeros(self.variables[name].size)
         direction[i] = 1.0
         self.report.elements += 1
+        with np.errstate(invalid="ignore", over="ignore"):
+            slopes = self.line(name, direction).central()
+        index = tuple(int(j) for j in np.unravel_index(i, self.variables[name].shape))
+        if not np.isfinite(slopes).all():
+            raise GradientError(f"gradcheck: f is not finite within eps = {self.eps:g} of {name}{list(index)} = "
+                                f"{self.variables[name].data[index]:g}, so there is no slope to measure: move the input")
         if self.disagreement(name, direction) is None:
             return "agrees"
-        index = tuple(int(j) for j in np.unravel_index(i, self.variables[name].shape))
         line = self.line(name, direction)
         for k, dy in enumerate(self.cotangents):
             got, at_kink = float(self.gradients[k][name][i]), expect_at_kink(line, dy)

@@ -56,6 +56,8 @@ class GradientReport:
         """Raises GradientError if something is wrong, or if kinks left too little to check."""
         if self.mismatches:
             raise GradientError(self.failure())
+        if not self.elements and not self.directions:
+            raise GradientError("gradcheck: nothing was checked, for the inputs have no elements")
         if self.blind_spots:
             raise GradientError(f"gradcheck: {'; '.join(self.blind_spots)}, so hardly anything was checked: "
                                 "choose inputs without ties and away from 0")

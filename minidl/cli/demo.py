@@ -11,10 +11,11 @@ Exit status: 0; 1 if a full run is not accepted; 2 for wrong usage or an output 
 130 after Ctrl-C.
 """
 import argparse
+import os
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from minidl.cli.files import remove_if_empty, writable_file, writable_folder, write_atomically
 
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 Trained: TypeAlias = "tuple[Module, list[Epoch], float]"
 """The net, its history, and the seconds that training took."""
 
-HELP = "train three small nets on Fashion-MNIST, in about two minutes"
+HELP = "train three small nets on Fashion-MNIST, in under three minutes"
 NETS = ("vgg", "inception", "resnet")
+PICTURES = ("learning_curves.png", "confusion_matrix.png", "predictions.png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,15 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"which nets to train (default: {','.join(NETS)})")
     parser.add_argument("--epochs", type=_at_least(1), metavar="N", help="passes over the training images "
                         "(default: 6, with --quick 3); with this option nothing is judged")
-    parser.add_argument("--images", type=_at_least(100), metavar="N",
-                        help="train on the first N of the 3,500 training images; with this option nothing is judged")
+    parser.add_argument("--images", type=_between(100, 3500), metavar="N",
+                        help="train on the first N (100 to 3500) of the training images; with this option nothing is judged")
     parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="for first weights, order of the images "
                         "and flips; the same seed gives the same accuracies on one machine (default: 0)")
-    parser.add_argument("--threads", type=_at_least(1), default=1, metavar="N", help="threads of each matrix product "
+    parser.add_argument("--threads", type=_between(1, os.cpu_count() or 1), default=1, metavar="N",
+                        help="threads of each matrix product "
                         "(default: 1; the products are small, and on a busy machine threads wait for each other)")
-    parser.add_argument("--out", type=Path, default=Path("minidl-demo"), metavar="DIR",
+    parser.add_argument("--out", type=_path, default=Path("minidl-demo"), metavar="DIR",
                         help="folder for the pictures, made if missing (default: minidl-demo)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this file, replacing it")
+    parser.add_argument("--json", type=_path, metavar="FILE", help="also write all numbers to this file, replacing it")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     new = writable_folder(args.out, "--out")
     try:
+        for name in PICTURES:
+            writable_file(args.out / name, "--out")
         if args.json is not None:
             writable_file(args.json, "--json")
         return _train_and_show(args, start)
@@ -98,7 +103,7 @@ def _recipes(args: argparse.Namespace) -> "dict[str, Recipe]":
 
     from minidl.train import fashion
     recipes = {name: (fashion.QUICK if args.quick else fashion.FULL)[name] for name in args.nets}
-    changes = {"epochs": args.epochs, "train_images": args.images and min(args.images, 3500)}
+    changes = {"epochs": args.epochs, "train_images": args.images}
     return {name: replace(recipe, **{key: value for key, value in changes.items() if value})
             for name, recipe in recipes.items()}
 
@@ -109,7 +114,8 @@ def _announce(console: "Console", args: argparse.Namespace, recipes: "dict[str, 
         console.print("Quick look: fewer images and epochs than `minidl demo`, so accuracies are lower.")
     names, epochs = ", ".join(TITLES[name] for name in recipes), max(recipe.epochs for recipe in recipes.values())
     console.print(f"Fashion-MNIST, {len(data.train_images):,} training and {len(data.validation_images):,} validation "
-                  f"images, {len(data.class_names)} classes.\n{names}: {epochs} epochs each, seed {args.seed}.\n")
+                  f"images, {len(data.class_names)} classes.\n{names}: {epochs} epoch{'s' * (epochs > 1)} each, "
+                  f"seed {args.seed}.\n")
 
 
 def _train(console: "Console", seed: int, recipes: "dict[str, Recipe]", data: "Dataset") -> "dict[str, Trained]":
@@ -135,9 +141,8 @@ def _result(name: str, trained: "Trained", test_scores: Any, data: "Dataset") ->
     from minidl.train.fashion import TITLES
     net, history, seconds = trained
     last = history[-1]
-    assert isinstance(last.validation_accuracy, float)  # `fashion.train` always validates
     return Result(name, TITLES[name], count_parameters(net), count_multiply_adds(net, data.train_images.shape[1:]), seconds,
-                  last.train_accuracy, last.validation_accuracy, accuracy(test_scores, data.test_labels), history)
+                  last.train_accuracy, cast(float, last.validation_accuracy), accuracy(test_scores, data.test_labels), history)
 
 
 def _show(console: "Console", results: "list[Result]") -> None:
@@ -212,8 +217,19 @@ def _nets(text: str) -> tuple[str, ...]:
     return names
 
 
+def _path(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must name a place, got an empty string")
+    return Path(text)
+
+
 def _at_least(least: int) -> Any:
     """A type for argparse: an integer of at least `least`."""
+    return _between(least, None)
+
+
+def _between(least: int, most: int | None) -> Any:
+    """A type for argparse: an integer from `least` to `most`."""
     def whole(text: str) -> int:
         try:
             value = int(text)
@@ -221,5 +237,7 @@ def _at_least(least: int) -> Any:
             raise argparse.ArgumentTypeError(f"must be an integer, got {text!r}") from None
         if value < least:
             raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}, got {value}")
         return value
     return whole

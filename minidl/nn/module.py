@@ -55,6 +55,16 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, x): "
                                   "is it misspelt, or indented wrongly?")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        loose = isinstance(value, Tensor) and not isinstance(value, Parameter)
+        if loose and value.requires_grad and value.node is None:
+            raise TypeError(f"{type(self).__name__}.{name}: a plain Tensor would be neither trained nor saved: "
+                            "make it a nn.Parameter(...)")
+        if isinstance(vars(self).get(name), Parameter) and value is not None and not isinstance(value, Parameter):
+            raise TypeError(f"{type(self).__name__}.{name} is a Parameter, and a {type(value).__name__} in its place would not "
+                            f"be trained: assign nn.Parameter(...), or new values to {name}.data")
+        super().__setattr__(name, value)
+
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         return self.forward(*inputs, **options)
 
@@ -220,6 +230,8 @@ class Module:
         a wrong shape is refused all the same. Errors: TypeError for what is no mapping; ValueError that lists every
         entry that does not fit.
         """
+        if not isinstance(strict, bool):
+            raise TypeError(f"load_state_dict: strict must be True or False, got {strict!r}")
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: needs a mapping from names to arrays, got {type(state).__name__}; "
                             "load the file first, and pass other.state_dict() rather than the module itself")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from minidl.autograd import Tensor, apply, as_tensor
-from minidl.backend import Array, array_module
-from minidl.function import Function, Refusal, Sample, check_number
+from minidl.backend import Array, array_module, device_of, is_array
+from minidl.function import Function, Refusal, Sample, check_flag, check_number
 
 
 def _per_channel(a: Array, ndim: int) -> Array:
@@ -24,6 +24,21 @@ def _check(name: str, x: Array, **per_channel: Array) -> tuple[int, ...]:
             raise ValueError(f"{name}: {key} must be ({x.shape[1]},), one number per channel of x {x.shape}, "
                              f"got {a.shape}{hint}")
     return (0, *range(2, x.ndim))
+
+
+def _check_running(x: Array, training: bool, **running: Array) -> None:
+    """The running statistics are floating arrays on x's device, one number per channel, and may be written in training."""
+    for key, a in running.items():
+        if not is_array(a) or a.dtype.kind != "f":
+            arrived = a.dtype if is_array(a) else type(a).__name__
+            raise TypeError(f"batch_norm: {key} must be a floating array, which training moves in place, got {arrived}: "
+                            "use np.zeros(C, np.float32) for the mean and np.ones(C, np.float32) for the variance")
+        if device_of(a) != device_of(x):
+            raise ValueError(f"batch_norm: x is on {device_of(x)}, {key} on {device_of(a)}: move the net with net.to(...)")
+        if training and not getattr(a.flags, "writeable", True):
+            raise ValueError(f"batch_norm: {key} is read-only memory, but training moves it: pass a copy")
+    if x.ndim >= 2:
+        _check("batch_norm", x, **running)
 
 
 class BatchNorm(Function):
@@ -144,12 +159,12 @@ def batch_norm(x: Tensor, running_mean: Array, running_var: Array, w: Tensor, b:
     running = (1 - momentum) * running + momentum * batch, with the unbiased variance. Else: uses the running ones.
     """
     x = as_tensor(x)
+    check_flag("batch_norm", "training", training)
+    _check_running(x.data, training, running_mean=running_mean, running_var=running_var)
     if not training:
         dtype = x.dtype if x.dtype.kind == "f" else running_mean.dtype
         return apply(BatchNormEval(eps), x, w, b, running_mean.astype(dtype), running_var.astype(dtype))
     function, momentum = BatchNorm(eps), check_number("batch_norm", "momentum", momentum, 0)
-    if x.ndim >= 2:
-        _check(function.name, x.data, running_mean=running_mean, running_var=running_var)
     y = apply(function, x, w, b)
     running_mean *= 1 - momentum
     running_mean += momentum * function.mean

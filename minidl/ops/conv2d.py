@@ -65,11 +65,12 @@ class Conv2d(Function):
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
         self.check(x, w, b)
         N, C, H, W = x.shape
-        self.x, self.w = x, w
+        self.x_shape, self.w_shape = x.shape, w.shape
         self.output = output_size(self.name, (H, W), w.shape[2:], self.stride, self.padding)
-        y = self.weight_matrix() @ self.columns()  # (groups, F / groups, N * OH * OW)
+        y = self.weight_matrix(w) @ self.columns(x)  # (groups, F / groups, N * OH * OW)
         if b is not None:
             y += b.reshape(self.groups, -1, 1)
+        self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None  # each for the other's gradient
         self.has_bias = b is not None
         return as_images(y, N, self.output)
 
@@ -77,21 +78,21 @@ class Conv2d(Function):
         dy = channels_first(dy, self.groups)
         dx = dw = None
         if self.needs[0]:
-            N, C, H, W = self.x.shape
-            dcols = self.weight_matrix().swapaxes(1, 2) @ dy
-            dx = fold(as_windows(dcols, N, C, self.output, self.w.shape[2:]), (H, W), self.stride, self.padding)
-        if self.needs[1]:
-            dw = (dy @ self.columns().swapaxes(1, 2)).reshape(self.w.shape)  # rebuilt: saving cols costs KH * KW times x
+            N, C, H, W = self.x_shape
+            dcols = self.weight_matrix(self.w).swapaxes(1, 2) @ dy
+            dx = fold(as_windows(dcols, N, C, self.output, self.w_shape[2:]), (H, W), self.stride, self.padding)
+        if self.needs[1]:  # the columns are rebuilt: keeping them would cost KH * KW times the memory of x
+            dw = (dy @ self.columns(self.x).swapaxes(1, 2)).reshape(self.w_shape)
         db = dy.sum(axis=2).reshape(-1)
         return (dx, dw, db) if self.has_bias else (dx, dw)
 
-    def weight_matrix(self) -> Array:
+    def weight_matrix(self, w: Array) -> Array:
         """w as (groups, F / groups, C / groups * KH * KW)."""
-        return self.w.reshape(self.groups, self.w.shape[0] // self.groups, -1)
+        return w.reshape(self.groups, w.shape[0] // self.groups, -1)
 
-    def columns(self) -> Array:
+    def columns(self, x: Array) -> Array:
         """im2col of x: (groups, C / groups * KH * KW, N * OH * OW)."""
-        return as_matrix(unfold(self.x, self.w.shape[2:], self.stride, self.padding, self.output), self.groups)
+        return as_matrix(unfold(x, self.w_shape[2:], self.stride, self.padding, self.output), self.groups)
 
     def check(self, x: Array, w: Array, b: Array | None) -> None:
         check_images(self.name, x)

@@ -28,32 +28,35 @@ class ConvTranspose2d(Function):
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
         self.check(x, w, b)
-        self.x, self.w, self.has_bias = x, w, b is not None
+        self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
+        self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None  # each for the other's gradient
         N, C, H, W = x.shape
         F = w.shape[1] * self.groups
-        columns = self.weight_matrix().swapaxes(1, 2) @ channels_first(x, self.groups)
-        y = fold(as_windows(columns, N, F, (H, W), w.shape[2:]), self.output_size(), self.stride, self.padding)
+        columns = self.weight_matrix(w).swapaxes(1, 2) @ channels_first(x, self.groups)
+        size = self.output_size(x.shape, w.shape)
+        y = fold(as_windows(columns, N, F, (H, W), w.shape[2:]), size, self.stride, self.padding)
         return y if b is None else y + b.reshape(-1, 1, 1)
 
     def backward(self, dy: Array) -> tuple:
-        N, C, H, W = self.x.shape
-        windows = unfold(dy, self.w.shape[2:], self.stride, self.padding, (H, W))
+        N, C, H, W = self.x_shape
+        windows = unfold(dy, self.w_shape[2:], self.stride, self.padding, (H, W))
         columns = as_matrix(windows, self.groups)
         dx = dw = None
         if self.needs[0]:
-            dx = as_images(self.weight_matrix() @ columns, N, (H, W))
+            dx = as_images(self.weight_matrix(self.w) @ columns, N, (H, W))
         if self.needs[1]:
-            dw = (channels_first(self.x, self.groups) @ columns.swapaxes(1, 2)).reshape(self.w.shape)
+            dw = (channels_first(self.x, self.groups) @ columns.swapaxes(1, 2)).reshape(self.w_shape)
         return (dx, dw, dy.sum(axis=(0, 2, 3))) if self.has_bias else (dx, dw)
 
-    def weight_matrix(self) -> Array:
+    def weight_matrix(self, w: Array) -> Array:
         """w as (groups, C / groups, F / groups * KH * KW)."""
-        return self.w.reshape(self.groups, self.w.shape[0] // self.groups, -1)
+        return w.reshape(self.groups, w.shape[0] // self.groups, -1)
 
-    def output_size(self) -> tuple[int, int]:
+    def output_size(self, x_shape: tuple, w_shape: tuple) -> tuple[int, int]:
+        """(OH, OW) for these shapes of x and w."""
         height, width = (
             (n - 1) * s - 2 * p + k + extra
-            for n, s, p, k, extra in zip(self.x.shape[2:], self.stride, self.padding, self.w.shape[2:], self.output_padding))
+            for n, s, p, k, extra in zip(x_shape[2:], self.stride, self.padding, w_shape[2:], self.output_padding))
         return height, width
 
     def check(self, x: Array, w: Array, b: Array | None) -> None:
@@ -71,10 +74,10 @@ class ConvTranspose2d(Function):
             if extra >= s:
                 raise ValueError(f"conv_transpose2d: output_padding {self.output_padding} must be smaller than stride "
                                  f"{self.stride}: it only picks one of the sizes that a convolution would round away")
-        self.x, self.w = x, w
-        if min(self.output_size()) < 1:
-            raise ValueError(f"conv_transpose2d: padding {self.padding} leaves nothing of the output "
-                             f"{self.output_size()} (x {x.shape}, w {w.shape}): use less padding")
+        size = self.output_size(x.shape, w.shape)
+        if min(size) < 1:
+            raise ValueError(f"conv_transpose2d: padding {self.padding} leaves nothing of the output, {size} "
+                             f"(x {x.shape}, w {w.shape}): use less padding")
 
     def multiply_adds(self, y_shape: tuple, *shapes: tuple) -> int:
         (N, C, H, W), (_, F, KH, KW) = shapes[0], shapes[1]

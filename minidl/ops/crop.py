@@ -25,8 +25,9 @@ class Crop(Function):
         check_images(self.name, x)
         (top, left), (OH, OW) = self.offset, self.size
         if top + OH > x.shape[2] or left + OW > x.shape[3]:
-            raise ValueError(f"crop: size {self.size} at offset {self.offset} does not lie within x {x.shape}: "
-                             f"at most {x.shape[2] - OH, x.shape[3] - OW} is possible as offset")
+            room = x.shape[2] - OH, x.shape[3] - OW
+            hint = f"at most {room} is possible as offset" if min(room) >= 0 else "it is larger than the images"
+            raise ValueError(f"crop: size {self.size} at offset {self.offset} does not lie within x {x.shape}: {hint}")
         self.x_shape = x.shape
         self.window = ..., slice(top, top + OH), slice(left, left + OW)
         return x[self.window]

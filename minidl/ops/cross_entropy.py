@@ -21,6 +21,8 @@ class CrossEntropy(Function):
     name, integer_inputs = "cross_entropy", ("labels",)
 
     def __init__(self, ignore_index: int | None = None) -> None:
+        if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer))):
+            raise TypeError(f"cross_entropy: ignore_index must be an integer or None, got {ignore_index!r}")
         self.ignore_index = ignore_index
 
     def forward(self, logits: Array, labels: Array) -> Array:
@@ -100,9 +102,11 @@ class CrossEntropy(Function):
         yield (logits, np.array([[0], [1]])), {}, "go with labels"
         yield (logits, np.array([7, 7])), dict(ignore_index=7), "no label to average over"
         yield (np.ones((0, 3)), np.zeros(0, int)), {}, "no label to average over"
+        yield (logits, np.array([0, 1])), dict(ignore_index="1"), "ignore_index must be an integer"
         yield (np.ones((2, 3, 4)), np.zeros((2, 4), int)), {}, "go with labels"
 
 
 def cross_entropy(logits: Tensor, labels: Any, ignore_index: int | None = None) -> Tensor:
     """Mean cross-entropy of integer `labels` under softmax(logits): a 0-d tensor. See `CrossEntropy`."""
+    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else labels
     return apply(CrossEntropy(ignore_index), logits, labels)

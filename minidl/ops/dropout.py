@@ -6,7 +6,7 @@ import numpy as np
 from minidl.arithmetic.broadcasting import over_elements
 from minidl.autograd import Tensor, apply, as_tensor
 from minidl.backend import Array, to_device
-from minidl.function import Function, Refusal, Sample
+from minidl.function import Function, Refusal, Sample, check_flag
 from minidl.randomness import generator
 
 
@@ -55,6 +55,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     The mask comes from the framework's generator (`minidl.manual_seed`), drawn on the CPU on every device.
     """
     function, x = Dropout(p), as_tensor(x)
+    check_flag("dropout", "training", training)
     if not training:
         return x
     keep = generator().random(x.shape, dtype=np.float32) >= p

@@ -1,5 +1,6 @@
 """The fully connected layer."""
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +19,16 @@ class Linear(Function):
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
         self.check(x, w, b)
-        self.x, self.w, self.has_bias = x, w, b is not None
+        self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
+        self.x: Any = x if self.needs[1] else None  # each for the other's gradient
+        self.w: Any = w if self.needs[0] else None
         y = x @ w.T
         return y if b is None else y + b
 
     def backward(self, dy: Array) -> tuple:
-        F, D = self.w.shape
+        F, D = self.w_shape
         rows = dy.reshape(dy.size // F, F)
-        dx = (rows @ self.w).reshape(self.x.shape) if self.needs[0] else None
+        dx = (rows @ self.w).reshape(self.x_shape) if self.needs[0] else None
         dw = rows.T @ self.x.reshape(len(rows), D) if self.needs[1] else None
         return (dx, dw, rows.sum(axis=0)) if self.has_bias else (dx, dw)
 
@@ -33,7 +36,8 @@ class Linear(Function):
         if w.ndim != 2 or 0 in w.shape:
             raise ValueError(f"linear: w must be (out_features, in_features), none of them 0, got shape {w.shape}")
         if x.ndim == 0 or x.shape[-1] != w.shape[1]:
-            hint = ": flatten images first, x.reshape(len(x), -1)" if x.ndim > 2 else ""
+            hint = (": flatten images first, x.reshape(len(x), -1)" if x.ndim > 2 else
+                    ": w is (out_features, in_features); does the layer before it end in as many features?")
             raise ValueError(f"linear: x {x.shape} must end in {w.shape[1]} features (w {w.shape}){hint}")
         if b is not None and b.shape != w.shape[:1]:
             raise ValueError(f"linear: b must be {w.shape[:1]}, one bias per output feature, got {b.shape}")

@@ -18,7 +18,7 @@ class ReLU(Function):
     name = "relu"
 
     def forward(self, x: Array) -> Array:
-        self.y = array_module(x).maximum(x, 0)  # y > 0 says where x > 0, and the next layer keeps y anyway
+        self.y = array_module(x).maximum(x, 0)  # y > 0 says where x > 0: no mask to keep
         return self.y
 
     def backward(self, dy: Array) -> Array:

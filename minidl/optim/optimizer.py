@@ -48,7 +48,6 @@ class Optimizer:
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.requires_grad:
-                    _check_gradient(self.name, parameter)
                     memory = self.state.setdefault(parameter, {})
                     self._follow(parameter, memory)
                     self.update(parameter, parameter.grad, group, memory)
@@ -144,15 +143,6 @@ def remembered(memory: dict[str, Any], key: str, like: Array) -> Array:
     if key not in memory:
         memory[key] = array_module(like).zeros_like(like)
     return memory[key]
-
-
-def _check_gradient(who: str, parameter: Tensor) -> None:
-    """`.grad` is an attribute that anybody may set: a wrong shape would broadcast, and train something else."""
-    g: Any = parameter.grad
-    if not is_array(g) or g.shape != parameter.shape or g.dtype != parameter.dtype or device_of(g) != parameter.device:
-        arrived = f"{g.dtype} {g.shape} on {device_of(g)}" if is_array(g) else type(g).__name__
-        raise ValueError(f"{who}: .grad must be an array like the parameter, {parameter.dtype} {parameter.shape} on "
-                         f"{parameter.device}, got {arrived}: leave it to backward(), or assign such an array")
 
 
 def parameter_list(who: str, params: Any) -> list[Tensor]:

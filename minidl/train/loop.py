@@ -63,6 +63,10 @@ def fit(net: Module, optimizer: Optimizer, loader: Loader, epochs: int, schedule
     Errors: FloatingPointError as soon as the loss is NaN or infinite, before it reaches the weights.
     """
     epochs = whole_number("fit", "epochs", epochs)
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not any(id(p) in trained for p in net.parameters()):
+        raise ValueError("fit: the optimizer holds none of the net's parameters, so the net would never change: "
+                         "make it with this net's parameters(), after the net")
     history = []
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
@@ -90,9 +94,9 @@ def _one_pass(net: Module, optimizer: Optimizer, loader: Loader, schedule: Sched
             optimizer.step()
             if schedule is not None:
                 schedule.step()
-            total += value.item() * len(labels)
+            total += value.item() * labels.size  # labels (N,) or, per pixel, (N, H, W)
             right += _right_answers(scores, labels)
-            count += len(labels)
+            count += labels.size
             if on_batch is not None:
                 on_batch(epoch, batch, value.item())
     if not count:
@@ -107,9 +111,9 @@ def evaluate(net: Module, loader: Loader, loss: Callable[[Tensor, Tensor], Tenso
     with evaluating(net):
         for x, labels in _batches("evaluate", net, loader):
             scores = net(x)
-            total += loss(scores, labels).item() * len(labels)
+            total += loss(scores, labels).item() * labels.size
             right += _right_answers(scores, labels)
-            count += len(labels)
+            count += labels.size
     if not count:
         raise ValueError("evaluate: the loader gave no batch, so there is nothing to average over: is it a used-up generator?")
     return Evaluation(total / count, right / count, count)

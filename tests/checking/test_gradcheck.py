@@ -186,3 +186,71 @@ def test_right_gradients_pass_at_every_scale_and_seed(scale):
 def test_the_same_seed_gives_the_same_report():
     x = np.random.default_rng(0).standard_normal(1000)
     assert str(gradcheck(ops.sigmoid, x, seed=3)) == str(gradcheck(ops.sigmoid, x, seed=3))
+
+
+def test_names_that_clash_are_refused_because_one_would_hide_the_other():
+    w = Tensor(np.ones(3), requires_grad=True)
+    with pytest.raises(ValueError, match="need different names"):
+        gradcheck(lambda x, y: x * y, [np.ones(3), np.ones(3)], names=["a", "a"])
+    with pytest.raises(ValueError, match="need different names"):
+        gradcheck(lambda x: x * w, np.ones(3), parameters={"x0": w})
+
+
+def test_parameters_may_be_bare_tensors_and_nothing_else():
+    w = Tensor(np.ones(3), requires_grad=True)
+    assert gradcheck(lambda x: x * w, np.ones(3), parameters=[w]).elements == 6
+    for parameters in ([("w", 3)], [3], {1: w}, {"n": Tensor(np.array([1, 2]))}):
+        with pytest.raises(TypeError, match=r"net\.named_parameters\(\)"):
+            gradcheck(lambda x: x * w, np.ones(3), parameters=parameters)
+
+
+def test_a_checked_net_keeps_its_running_statistics():
+    net = minidl.nn.BatchNorm2d(2)
+    before = net.state_dict()
+    gradcheck(net, np.random.default_rng(0).standard_normal((3, 2, 2, 2)), parameters=net.named_parameters())
+    for name, x in net.state_dict().items():
+        np.testing.assert_array_equal(x, before[name])
+
+
+class WritesIntoItsInput(Function):
+    name = "writes"
+
+    def forward(self, x):
+        np.maximum(x, 0, out=x)
+        self.m = x > 0
+        return x * 1
+
+    def backward(self, dy):
+        return dy * self.m
+
+
+def test_a_function_whose_forward_destroys_its_input_is_named_as_such():
+    for f in (lambda x: apply(WritesIntoItsInput(), x), lambda x: (x.data.fill(1.0), x * 2.0)[1]):
+        with pytest.raises(GradientError, match="wrote into x0"):
+            gradcheck(f, np.array([-1.0, 2, -3, 4]))
+
+
+def test_a_check_of_nothing_is_no_check():
+    with pytest.raises(GradientError, match="nothing was checked"):
+        gradcheck(lambda x: x * 2.0, np.zeros((0, 3)))
+    for options in (dict(projections=0), dict(projections=-5), dict(max_elements=-1), dict(seed="a"), dict(seed=-1)):
+        with pytest.raises(ValueError, match="must be an integer of at least"):
+            gradcheck(lambda x: x * 2.0, np.ones(3), **options)
+    with pytest.raises(TypeError, match="eps must be a number"):
+        gradcheck(lambda x: x * 2.0, np.ones(3), eps="a")
+    with pytest.raises(ValueError, match="eps must be finite"):
+        gradcheck(lambda x: x * 2.0, np.ones(3), eps=float("nan"))
+    with pytest.raises(TypeError, match="f must be a function"):
+        gradcheck(Tensor([1.0]), np.ones(3))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_point_without_a_slope_is_named():
+    with pytest.raises(GradientError, match=r"not finite within eps = 1e-06 of x0\[0\] = 0.*move the input"):
+        gradcheck(lambda x: x.sqrt(), np.array([0.0, 2.0]))
+
+
+def test_gradcheck_works_inside_no_grad_and_takes_a_net_for_its_parameters():
+    net = minidl.nn.Linear(3, 2)
+    with minidl.no_grad():
+        assert gradcheck(net, np.ones((2, 3)), parameters=net).elements == 6 + 8

@@ -9,6 +9,7 @@ NO_FURTHER_WINDOW = "the image is padded just as far as the last window reaches:
 CUT_OFF = "adds more rows or columns than any window reaches; they stay zero and are cut off at the end"
 ONLY_THE_PRODUCT = "only the product of the two sizes is used"
 MEMORY_ORDER = "decides whether the result is contiguous, which costs or saves time and changes no number"
+SIMPLE_PART = "part is None or part is Ellipsis or isinstance(part, (int, slice))"
 SUM_OF_BOTH = "kernel and output_padding are only added"
 
 EXPLAINED: list[tuple[str, str, str, list[str]]] = [
@@ -67,8 +68,14 @@ EXPLAINED: list[tuple[str, str, str, list[str]]] = [
       "images.copy() -> images"]),
     ("conv_transpose2d.ConvTranspose2d.output_size", "height, width = (", SUM_OF_BOTH,
      ["(n, s, p, k, extra) -> (n, s, p, extra, k)",
-      "zip(self.x.shape[2:], self.stride, self.padding, self.w.shape[2:], self.output_padding) -> "
-      "zip(self.x.shape[2:], self.stride, self.padding, self.output_padding, self.w.shape[2:])"]),
+      "zip(x_shape[2:], self.stride, self.padding, w_shape[2:], self.output_padding) -> "
+      "zip(x_shape[2:], self.stride, self.padding, self.output_padding, w_shape[2:])"]),
+    ("shaping.GetItem.backward",
+     "if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):",
+     "sends a simple index to add.at, which is slower and adds the same numbers to the same places",
+     [SIMPLE_PART + " -> part is Ellipsis or isinstance(part, (int, slice))",
+      SIMPLE_PART + " -> part is None or isinstance(part, (int, slice))",
+      SIMPLE_PART + " -> part is None or part is Ellipsis"]),
 ]
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {

@@ -390,3 +390,16 @@ Sequential(
   )
   (2): BatchNorm1d(3, eps=1e-05, momentum=0.1)
 )"""
+
+
+def test_what_would_not_be_trained_does_not_take_the_place_of_a_parameter():
+    layer = Linear(2, 2)
+    for value in (np.zeros((2, 2), np.float32), Tensor(np.zeros((2, 2), np.float32)), 3.0):
+        with pytest.raises(TypeError, match="weight is a Parameter"):
+            layer.weight = value
+    with pytest.raises(TypeError, match=r"make it a nn\.Parameter"):
+        layer.extra = Tensor(np.zeros(2, np.float32), requires_grad=True)
+    layer.weight = Parameter(np.ones((2, 2), np.float32))
+    layer.bias = None
+    layer.last_output = layer(np.ones((1, 2), np.float32))  # a computed tensor may be kept
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]

@@ -468,7 +468,18 @@ def check_narrowing(op: type[Function]) -> None:
         assert x.grad.dtype == here and x.grad.tolist() == [2.0, 0.25], f"{op.__name__}: the gradient must be {here}"
 
 
-POINTED_CHECKS: dict[str, Callable] = {"leaky_relu": check_slope_at_zero, "astype": check_narrowing}  # by the name of the op
+def check_the_index_is_its_own(op: type[Function]) -> None:
+    """An index array shuffled between forward and backward does not send the gradient elsewhere."""
+    index = np.array([0, 2])
+    x = Tensor(np.ones(3), requires_grad=True)
+    y = apply(op(index=index), x)
+    index[:] = 1
+    y.backward(np.array([1.0, 2.0]))
+    assert x.grad.tolist() == [1, 0, 2], f"{op.__name__}: the gradient followed an index that was changed after forward"
+
+
+POINTED_CHECKS: dict[str, Callable] = {  # by the name of the operation
+    "leaky_relu": check_slope_at_zero, "astype": check_narrowing, "getitem": check_the_index_is_its_own}
 
 
 @st.composite

@@ -3,8 +3,6 @@
 Each check takes a Function class and raises AssertionError when the operation is wrong. `test_operations.py` runs all of
 them over OPS; the mutation script runs them over operations with planted bugs.
 """
-import itertools
-
 import numpy as np
 
 from minidl.autograd import Tensor, apply
@@ -20,9 +18,12 @@ def relative_error(got, want):
     assert got.shape == want.shape, f"shape {got.shape}, expected {want.shape}"
     if want.size == 0:
         return 0.0
-    with np.errstate(invalid="ignore"):
-        error = np.where(got == want, 0.0, abs(got - want)).max()
-    scale = abs(want).max()
+    finite = np.isfinite(want)
+    assert np.array_equal(got[~finite], want[~finite], equal_nan=True), "infinities or NaNs differ"
+    got, want = got[finite], want[finite]
+    if want.size == 0:
+        return 0.0
+    error, scale = abs(got - want).max(), abs(want).max()
     return float(error / scale if scale else error)
 
 
@@ -163,9 +164,9 @@ def reversed_axes(x):
     return np.array(x, order="F")
 
 
-def check_only_needed_gradients_are_returned(op):
+def check_a_gradient_asked_for_alone_is_the_same(op):
     """With a gradient asked for one input only, that one is the same as with all."""
-    for label, inputs, options in itertools.islice(samples(op), 2):
+    for label, inputs, options in samples(op):
         y, _ = run(op, inputs, options)
         dy = cotangent(y.shape, 6)
         everything = backward(op, inputs, options, dy)
@@ -174,7 +175,6 @@ def check_only_needed_gradients_are_returned(op):
                 continue
             tensors = [Tensor(x, requires_grad=i == k) for i, x in enumerate(inputs)]
             apply(op(**options), *tensors).backward(dy)
-            assert all(x.grad is None for i, x in enumerate(tensors) if i != k), f"{label}: an unneeded gradient was set"
             error = relative_error(tensors[k].grad, want)
             assert error <= EXACT, f"{label}: gradient of {op.input_name(k)} alone differs by {error:.2e}"
 
@@ -192,6 +192,6 @@ def check_refusals(op):
 
 CHECKS = [
     check_forward_against_loops, check_backward_against_differences, check_backward_against_differences_of_the_loops,
-    check_dtype_is_kept, check_inputs_stay_untouched, check_strided_inputs, check_only_needed_gradients_are_returned,
+    check_dtype_is_kept, check_inputs_stay_untouched, check_strided_inputs, check_a_gradient_asked_for_alone_is_the_same,
     check_refusals,
 ]

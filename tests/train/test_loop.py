@@ -177,3 +177,21 @@ def test_training_runs_on_every_device(device):
     history = train(net, epochs=1, validation=DataLoader(*blobs(20), batch_size=20))
     assert np.isfinite(history[0].train_loss)
     assert next(net.parameters()).device == device
+
+
+def test_an_optimizer_of_another_net_is_refused():
+    net, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    batches = [(np.ones((3, 2), np.float32), np.array([0, 1, 0]))]
+    with pytest.raises(ValueError, match="holds none of the net's parameters"):
+        fit(net, SGD(other.parameters(), lr=0.1), batches, 1)
+
+
+def test_accuracy_of_labels_per_pixel_counts_pixels():
+    net = nn.Conv2d(1, 3, 1)
+    rng = np.random.default_rng(0)
+    batches = [(rng.standard_normal((2, 1, 4, 4)).astype(np.float32), rng.integers(0, 3, (2, 4, 4)))]
+    history = fit(net, SGD(net.parameters(), lr=0.1), batches, 1)
+    assert 0 <= history[0].train_accuracy <= 1
+    result = evaluate(net, batches)
+    assert result.count == 32
+    assert 0 <= result.accuracy <= 1
