@@ -11,8 +11,6 @@ Gradients are of first order: `backward` works on raw arrays and is not itself r
 import heapq
 import itertools
 import math
-import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.anomaly import refuse_non_finite, user_line
 from minidl.arithmetic.broadcasting import positive_axes
 from minidl.arithmetic.elementwise import Add, Divide, Exp, Log, Multiply, Negate, Power, Sqrt, Subtract, Tanh, Where
 from minidl.arithmetic.matmul import MatMul
@@ -95,7 +94,7 @@ class Node:
         self.shape, self.dtype, self.device = output.shape, output.dtype, output.device
         self.hooks: list[Callable] = []
         self.retained_by: weakref.ref[Tensor] | None = None
-        self.line = _user_line() if _settings.detecting_anomaly else ""
+        self.line = user_line() if _settings.detecting_anomaly else ""
 
     def __lt__(self, other: "Node") -> bool:  # the heap of `backward` yields the latest node first
         return self.order > other.order
@@ -145,7 +144,7 @@ class Node:
                 f"{self.name}.backward: gradient of input {name} is {dx.dtype} {dx.shape}, but {name} is "
                 f"{parent.dtype} {parent.shape}; a gradient has its input's shape and dtype (was {name} broadcast?)")
         if _settings.detecting_anomaly:
-            _refuse_non_finite(dx, f"gradient of input {name} of {self.name}", self.line or "(forward ran unwatched)")
+            refuse_non_finite(dx, f"gradient of input {name} of {self.name}", self.line or "(forward ran unwatched)")
         return dx
 
 
@@ -171,7 +170,7 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
             raise TypeError(f"{function.name}: forward must return one array, got {type(y).__name__}")
         y = np.asarray(y)  # NumPy turns 0-d results into scalars
     if _settings.detecting_anomaly:
-        _refuse_non_finite(y, f"output of {function.name}", _user_line(), arrays)
+        refuse_non_finite(y, f"output of {function.name}", user_line(), arrays)
     for watcher in _settings.watchers:
         watcher(function, arrays, y)
     output = Tensor(y)
@@ -219,26 +218,6 @@ def _check_inputs(function: Function, arrays: tuple[Array, ...]) -> None:
             raise TypeError(f"{function.name}: {first[0]} is {first[1]} but {name} is {x.dtype}; dtypes are not mixed: "
                             f"convert the data, {first[0]}.astype(np.{x.dtype}) or {name}.astype(np.{first[1]}), "
                             f"or a whole net, net.to(dtype=np.{first[1]})")
-
-
-def _user_line() -> str:
-    """"file:line" of the innermost call that does not come from inside the package."""
-    package = os.path.dirname(__file__) + os.sep
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def _refuse_non_finite(x: Array, what: str, line: str, inputs: tuple[Array, ...] = ()) -> None:
-    """Raises FloatingPointError if `x` holds a NaN or Inf; says whether one came in with the inputs."""
-    if x.dtype.kind != "f" or bool(array_module(x).isfinite(x).all()):
-        return
-    index = tuple(int(i) for i in np.argwhere(~np.isfinite(to_numpy(x)))[0])
-    kind = "NaN" if np.isnan(to_numpy(x)[index]) else "Inf"
-    arrived = any(a.dtype.kind == "f" and not bool(array_module(a).isfinite(a).all()) for a in inputs)
-    origin = "; it came in with an input" if arrived else ""
-    raise FloatingPointError(f"detect_anomaly: first {kind} in the {what}, at index {index}, called at {line}{origin}")
 
 
 # --- tensors -------------------------------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ HEAVY = {"matplotlib", "rich", "cupy", "torch", "hypothesis", "threadpoolctl", "
 MAY_IMPORT = {
     "randomness": set(),
     "backend": set(),
+    "anomaly": {"backend"},
     "function": {"backend"},
     "arithmetic": {"backend", "function"},
-    "autograd": {"backend", "function", "arithmetic"},
+    "autograd": {"backend", "function", "arithmetic", "anomaly"},
     "ops": {"backend", "function", "arithmetic", "autograd", "randomness"},
     "checking": {"backend", "function", "autograd"},
     "testing": {"checking"},

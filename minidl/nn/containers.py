@@ -50,7 +50,7 @@ class _Numbered(Module):
         return self._sliced(self._items()[index]) if isinstance(index, slice) else getattr(self, self._name_of(index))
 
     def _sliced(self, items: list[tuple[str, Module]]) -> Self:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say what a slice of it is: define _sliced(items)")
 
     def __setitem__(self, index: int, module: Module) -> None:
         """Replaces a module, under the same name and thus at the same place."""
