@@ -593,3 +593,11 @@ def test_the_anomaly_named_is_the_one_at_the_index_named():
 def test_labels_may_be_a_plain_list():
     x = leaf(2, 3)
     assert ops.cross_entropy(x, [0, 2]).item() == ops.cross_entropy(x, np.array([0, 2])).item()
+
+
+def test_enable_grad_records_inside_no_grad():
+    x = leaf(3)
+    with no_grad(), minidl.enable_grad():
+        y = (x * 2.0).sum()
+    y.backward()
+    assert x.grad.tolist() == [2, 2, 2]
