@@ -19,8 +19,8 @@ from minidl.randomness import manual_seed
 
 __version__ = "0.1.0"
 
-__all__ = ["Function", "GradientError", "Tensor", "apply", "concat", "detect_anomaly", "enable_grad", "gradcheck", "manual_seed", "nn",
-           "no_grad", "ops", "optim", "pad", "stack", "watch", "where"]
+__all__ = ["Function", "GradientError", "Tensor", "apply", "concat", "detect_anomaly", "enable_grad", "gradcheck",
+           "manual_seed", "nn", "no_grad", "ops", "optim", "pad", "stack", "watch", "where"]
 
 _ON_DEMAND = ("data", "models", "show", "testing", "train")
 
