@@ -11,7 +11,7 @@ This file is the face: it gathers the names that users need. Nothing inside the 
 import importlib
 
 from minidl import nn, ops, optim
-from minidl.autograd import Tensor, apply, concat, detect_anomaly, enable_grad, no_grad, pad, stack, watch, where
+from minidl.autograd import Tensor, apply, concat, detect_anomaly, enable_grad, no_grad, pad, shapes_only, stack, watch, where
 from minidl.checking.gradcheck import gradcheck
 from minidl.checking.report import GradientError
 from minidl.function import Function
@@ -20,7 +20,7 @@ from minidl.randomness import manual_seed
 __version__ = "0.1.0"
 
 __all__ = ["Function", "GradientError", "Tensor", "apply", "concat", "detect_anomaly", "enable_grad", "gradcheck",
-           "manual_seed", "nn", "no_grad", "ops", "optim", "pad", "stack", "watch", "where"]
+           "manual_seed", "nn", "no_grad", "ops", "optim", "pad", "shapes_only", "stack", "watch", "where"]
 
 _ON_DEMAND = ("data", "models", "show", "testing", "train")
 

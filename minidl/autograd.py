@@ -34,6 +34,7 @@ class _Settings(threading.local):
 
     recording = True
     detecting_anomaly = False
+    shapes_only = False
     watchers: tuple[Callable, ...] = ()
 
 
@@ -68,6 +69,17 @@ def detect_anomaly():
     line that called it in the forward pass. Costs a pass over every array: for hunting, not for training.
     """
     return _setting("detecting_anomaly", True)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """A `with` block in which nothing is computed: every operation checks its inputs' shapes and gives zeros of its output's.
+
+    The zeros are one number shown in every place, so that VGG-19 on a batch of 1,000 costs neither time nor memory. Nothing is
+    recorded. For counting and drawing nets, in evaluation mode: batch norm in training needs real statistics.
+    """
+    with _setting("recording", False), _setting("shapes_only", True):
+        yield
 
 
 def watch(callback: Callable[[Function, tuple, Any], None]):
@@ -164,7 +176,7 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
     arrays = tuple(x.data for x in tensors)
     _check_inputs(function, arrays)
     function.needs = tuple(_settings.recording and x.requires_grad for x in tensors)
-    y = function.forward(*arrays)
+    y = _zeros_of_its_shape(function, arrays) if _settings.shapes_only else function.forward(*arrays)
     if not is_array(y):
         if not isinstance(y, (np.generic, int, float)):
             raise TypeError(f"{function.name}: forward must return one array, got {type(y).__name__}")
@@ -180,6 +192,14 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
     if any(function.needs):
         output.node, output.requires_grad = Node(function, tensors, output), True
     return output
+
+
+def _zeros_of_its_shape(function: Function, arrays: tuple[Array, ...]) -> Array:
+    """What `function` would give, as one zero that is shown in every place."""
+    shape = function.output_shape(*(x.shape for x in arrays))
+    dtype = next((x.dtype for x in arrays if x.dtype.kind == "f"), arrays[0].dtype if arrays else np.dtype(np.float32))
+    xp = array_module(arrays[0]) if arrays else np
+    return xp.broadcast_to(xp.zeros((), dtype), shape)
 
 
 def _owner(x: Array) -> Array:

@@ -66,6 +66,20 @@ class Function:
         name = type(self).__name__
         raise TypeError(f"{name}: a Function is not called; minidl.apply({name}(...), x) runs and records it")
 
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        """The output's shape for inputs of these shapes, with forward's refusals: what `minidl.shapes_only` runs.
+
+        Here it is read off a `forward` of zeros, at forward's price; operations of the networks know it without.
+        """
+        zeros = (np.zeros(shape, np.int64 if self.input_name(i) in self.integer_inputs else np.float32)
+                 for i, shape in enumerate(shapes))
+        with np.errstate(all="ignore"):  # the values do not matter: 0 / 0 is as good as any
+            return np.shape(self.forward(*zeros))
+
+    def window(self, *shapes: tuple) -> "tuple[tuple[float, float], tuple[float, float]] | None":
+        """(kernel, stride), each (height, width), of an operation that slides windows over images; None for all others."""
+        return None
+
     def multiply_adds(self, y_shape: tuple, *shapes: tuple) -> int:
         """Multiply-adds of one forward call, from the shapes of output and inputs (convolution and linear only)."""
         return 0

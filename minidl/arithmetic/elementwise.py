@@ -36,6 +36,9 @@ class Add(Function):
         x_shape, y_shape = self.shapes
         return sum_to(dz, x_shape), sum_to(dz, y_shape)
 
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        return broadcast_shape(self.name, *shapes)
+
     @staticmethod
     def naive(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return over_elements(lambda a, b: a + b, x, y)
@@ -94,6 +97,9 @@ class Multiply(Function):
         dx = sum_to(dz * self.y, x_shape) if self.needs[0] else None
         dy = sum_to(dz * self.x, y_shape) if self.needs[1] else None
         return dx, dy
+
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        return broadcast_shape(self.name, *shapes)
 
     @staticmethod
     def naive(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -321,6 +327,9 @@ class Where(Function):
     def backward(self, dz: Array) -> tuple:
         x_shape, y_shape = self.shapes
         return None, sum_to(dz * self.condition, x_shape), sum_to(dz * ~self.condition, y_shape)
+
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        return broadcast_shape(self.name, *shapes)
 
     @staticmethod
     def naive(condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

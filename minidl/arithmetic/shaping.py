@@ -155,14 +155,14 @@ class GetItem(Function):
         yield (np.ones((2, 3)),), dict(index=np.array([True, False, True])), "no element"
 
 
-def _check_alike(name: str, xs: tuple, except_axis: int | None) -> None:
-    """All of `xs` have one shape, but for `except_axis`."""
-    for i, x in enumerate(xs):
-        alike = x.ndim == xs[0].ndim and all(
-            m == n for a, (m, n) in enumerate(zip(x.shape, xs[0].shape)) if a != except_axis)
+def _check_alike(name: str, shapes: tuple, except_axis: int | None) -> None:
+    """All of `shapes` are one, but for `except_axis`."""
+    for i, shape in enumerate(shapes):
+        alike = len(shape) == len(shapes[0]) and all(
+            m == n for a, (m, n) in enumerate(zip(shape, shapes[0])) if a != except_axis)
         if not alike:
             where = "" if except_axis is None else f" except along axis {except_axis}"
-            raise ValueError(f"{name}: shapes must be equal{where}, got xs[0] {xs[0].shape} and xs[{i}] {x.shape}")
+            raise ValueError(f"{name}: shapes must be equal{where}, got xs[0] {shapes[0]} and xs[{i}] {shape}")
 
 
 class Concat(Function):
@@ -174,12 +174,16 @@ class Concat(Function):
         self.axis = axis
 
     def forward(self, *xs: Array) -> Array:
-        if not xs:
+        self.output_shape(*(x.shape for x in xs))
+        self.sizes = [x.shape[self.axis] for x in xs]
+        return array_module(xs[0]).concatenate(xs, axis=self.axis)
+
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        if not shapes:
             raise ValueError("concat: needs at least one tensor, got an empty list")
-        (axis,) = positive_axes(self.name, self.axis, xs[0].ndim)
-        _check_alike(self.name, xs, except_axis=axis)
-        self.sizes = [x.shape[axis] for x in xs]
-        return array_module(xs[0]).concatenate(xs, axis=axis)
+        (axis,) = positive_axes(self.name, self.axis, len(shapes[0]))
+        _check_alike(self.name, shapes, except_axis=axis)
+        return *shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :]
 
     def backward(self, dy: Array) -> tuple:
         ends = np.cumsum(self.sizes).tolist()
@@ -224,7 +228,7 @@ class Stack(Function):
         if not xs:
             raise ValueError("stack: needs at least one tensor, got an empty list")
         (self.new_axis,) = positive_axes(self.name, self.axis, xs[0].ndim + 1)
-        _check_alike(self.name, xs, except_axis=None)
+        _check_alike(self.name, tuple(x.shape for x in xs), except_axis=None)
         return array_module(xs[0]).stack(xs, axis=self.new_axis)
 
     def backward(self, dy: Array) -> tuple:

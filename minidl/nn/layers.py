@@ -6,8 +6,6 @@ as `groups`, behind `dilation`) goes by name only, so that no call means one thi
 import math
 from typing import Any
 
-import numpy as np
-
 from minidl.autograd import Tensor, as_tensor
 from minidl.nn.checks import divisor, flag, real_number, whole_number
 from minidl.nn.init import he_normal, normal
@@ -72,7 +70,7 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         self.in_features = whole_number("Linear", "in_features", in_features)
         self.out_features = whole_number("Linear", "out_features", out_features)
-        self.weight = Parameter(np.zeros((self.out_features, self.in_features), np.float32))
+        self.weight = Parameter.zeros(self.out_features, self.in_features)
         he_normal(self.weight)
         self.bias = _bias("Linear", bias, self.out_features)
 
@@ -99,7 +97,7 @@ class Conv2d(Module):
         self.stride, self.padding = pair("Conv2d", "stride", stride, 1), pair("Conv2d", "padding", padding, 0)
         self.groups = divisor("Conv2d", groups, self.in_channels, self.out_channels)
         shape = self.out_channels, self.in_channels // self.groups, *self.kernel_size
-        self.weight = Parameter(np.zeros(shape, np.float32))
+        self.weight = Parameter.zeros(*shape)
         he_normal(self.weight)
         self.bias = _bias("Conv2d", bias, self.out_channels)
 
@@ -133,7 +131,7 @@ class ConvTranspose2d(Module):
         self.groups = divisor(who, groups, self.in_channels, self.out_channels)
         shape = self.in_channels, self.out_channels // self.groups, *self.kernel_size
         fan_in = self.in_channels // self.groups * math.prod(self.kernel_size) / math.prod(self.stride)
-        self.weight = Parameter(np.zeros(shape, np.float32))
+        self.weight = Parameter.zeros(*shape)
         normal(self.weight, std=math.sqrt(2 / fan_in))
         self.bias = _bias(who, bias, self.out_channels)
 
@@ -166,7 +164,7 @@ class BilinearUpsample2d(Module):
 
 
 def _bias(who: str, wanted: Any, size: int) -> Parameter | None:
-    return Parameter(np.zeros(size, np.float32)) if flag(who, "bias", wanted) else None
+    return Parameter.zeros(size) if flag(who, "bias", wanted) else None
 
 
 def _convolution_options(layer: Any) -> str:

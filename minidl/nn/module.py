@@ -12,7 +12,9 @@ Nothing is registered. A module's parameters, buffers and children are what is f
 at the moment somebody asks, in the order in which they were first assigned.
 """
 import reprlib
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -30,6 +32,32 @@ class Parameter(Tensor):
 
     def __init__(self, x: Any, requires_grad: bool = True) -> None:
         super().__init__(x.copy() if is_array(x) else x, requires_grad)
+
+    @classmethod
+    def zeros(cls, *shape: int) -> "Parameter":
+        """A float32 Parameter of zeros. They take no memory until somebody writes them."""
+        parameter = cls(np.zeros((), np.float32))
+        parameter.replace(np.zeros(shape, np.float32))
+        return parameter
+
+
+class _Calls(threading.local):
+    """Who watches modules being called, in the current thread."""
+
+    watchers: tuple[Callable[["Module"], AbstractContextManager], ...] = ()
+
+
+_calls = _Calls()
+
+
+@contextmanager
+def watch_calls(watcher: Callable[["Module"], AbstractContextManager]) -> Iterator[None]:
+    """A `with` block in which every module's forward runs inside `with watcher(module):`, for tables and drawings."""
+    before, _calls.watchers = _calls.watchers, (*_calls.watchers, watcher)
+    try:
+        yield
+    finally:
+        _calls.watchers = before
 
 
 class LoadReport(NamedTuple):
@@ -66,7 +94,13 @@ class Module:
         super().__setattr__(name, value)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        return self.forward(*inputs, **options)
+        watchers = _calls.watchers
+        if not watchers:
+            return self.forward(*inputs, **options)
+        with ExitStack() as stack:
+            for watcher in watchers:
+                stack.enter_context(watcher(self))
+            return self.forward(*inputs, **options)
 
     # what it holds
 
@@ -226,7 +260,8 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadReport:
         """Copies arrays (or tensors) in by name, converted to the dtype that is there. All or nothing.
 
-        strict: every name must be matched. Otherwise what fits by name is loaded and the rest is reported; an array of
+        strict: every name must be matched, but for `num_batches_tracked`, which checkpoints from before 2018 lack and which
+        changes no output; it then stays as it is. Otherwise what fits by name is loaded and the rest is reported; an array of
         a wrong shape is refused all the same. Errors: TypeError for what is no mapping; ValueError that lists every
         entry that does not fit.
         """
@@ -242,12 +277,13 @@ class Module:
         refused: list[str] = []
         arrays = [(module, attribute, _fitted(name, state[name], current, refused))
                   for name, module, attribute, current in entries if name in state]
-        if refused or (strict and (missing or unexpected)):
+        needed = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if refused or (strict and (needed or unexpected)):
             shapes = {name: current.shape for name, _, _, current in entries}
-            lines = [f"missing: {name} {shapes[name]}" for name in missing if strict]
+            lines = [f"missing: {name} {shapes[name]}" for name in needed if strict]
             lines += [f"unexpected: {key}" for key in unexpected if strict] + refused
             head = f"load_state_dict: entries that do not fit {type(self).__name__}: {len(lines)}; nothing was loaded"
-            raise ValueError("\n  ".join([head, *lines, f"likely fix: {_likely_fix(missing, unexpected, refused)}"]))
+            raise ValueError("\n  ".join([head, *lines, f"likely fix: {_likely_fix(needed, unexpected, refused)}"]))
         for module, attribute, array in arrays:
             value = getattr(module, attribute)
             if isinstance(value, Parameter):
@@ -319,8 +355,6 @@ def _likely_fix(missing: list[str], unexpected: list[Any], refused: list[str]) -
     prefix = next((str(key).removesuffix(first) for key in unexpected if first and str(key).endswith("." + first)), "")
     if prefix and {str(key).removeprefix(prefix) for key in unexpected} >= set(missing):
         return f"take the prefix off, {{k.removeprefix({prefix!r}): v for k, v in state.items()}}"
-    if missing and not unexpected and not refused and all(name.endswith("num_batches_tracked") for name in missing):
-        return "checkpoints from before 2018 do not count batches: load with strict=False"
     if any("its transpose" in line for line in refused):
         return "a Linear's weight is (out_features, in_features): transpose it, state[name].T"
     if any(line.startswith("misshapen") for line in refused):

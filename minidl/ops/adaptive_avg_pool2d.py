@@ -32,15 +32,24 @@ class AdaptiveAvgPool2d(Function):
         self.output_size = pair(self.name, "output_size", output_size, 1)
 
     def forward(self, x: Array) -> Array:
-        check_images(self.name, x)
-        if 0 in x.shape[2:]:
-            raise ValueError(f"adaptive_avg_pool2d: x {x.shape} has no pixels to average")
+        self.output_shape(x.shape)
         xp = array_module(x)
         self.A, self.B = (xp.asarray(averaging_matrix(n, o), x.dtype) for n, o in zip(x.shape[2:], self.output_size))
         return self.A @ x @ self.B.T
 
     def backward(self, dy: Array) -> Array:
         return self.A.T @ dy @ self.B
+
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        (x,) = shapes
+        check_images(self.name, x)
+        if 0 in x[2:]:
+            raise ValueError(f"adaptive_avg_pool2d: x {x} has no pixels to average")
+        return *x[:2], *self.output_size
+
+    def window(self, *shapes: tuple) -> tuple:
+        (_, _, H, W), (OH, OW) = shapes[0], self.output_size  # of the largest window, and the mean distance of two
+        return (-(-H // OH), -(-W // OW)), (H / OH, W / OW)
 
     @staticmethod
     def naive(x: np.ndarray, output_size: Any = 1) -> np.ndarray:

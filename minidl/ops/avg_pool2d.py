@@ -39,13 +39,12 @@ class AvgPool2d(Function):
         check_pool_padding(self.name, self.padding, self.kernel)
 
     def forward(self, x: Array) -> Array:
-        check_images(self.name, x)
-        H, W = self.size = x.shape[2:]
-        output = output_size(self.name, (H, W), self.kernel, self.stride, self.padding, self.ceil_mode)
-        windows = unfold(x, self.kernel, self.stride, self.padding, output)
+        _, _, OH, OW = self.output_shape(x.shape)
+        self.size = x.shape[2:]
+        windows = unfold(x, self.kernel, self.stride, self.padding, (OH, OW))
         rows, columns = (
-            counted(n, k, s, p, windows_, self.count_include_pad)
-            for n, k, s, p, windows_ in zip((H, W), self.kernel, self.stride, self.padding, output))
+            counted(n, k, s, p, o, self.count_include_pad)
+            for n, k, s, p, o in zip(self.size, self.kernel, self.stride, self.padding, (OH, OW)))
         xp = array_module(x)
         self.divisor = xp.asarray(rows, x.dtype)[:, None] * xp.asarray(columns, x.dtype)  # (OH, OW)
         return windows.sum(axis=(4, 5)) / self.divisor
@@ -54,6 +53,14 @@ class AvgPool2d(Function):
         share = (dy / self.divisor)[..., None, None]  # every place of a window gets the same
         dwindows = array_module(dy).broadcast_to(share, (*dy.shape, *self.kernel))
         return fold(dwindows, self.size, self.stride, self.padding)
+
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        (x,) = shapes
+        check_images(self.name, x)
+        return *x[:2], *output_size(self.name, x[2:], self.kernel, self.stride, self.padding, self.ceil_mode)
+
+    def window(self, *shapes: tuple) -> tuple:
+        return self.kernel, self.stride
 
     @staticmethod
     def naive(x: np.ndarray, kernel_size: Any = 2, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,

@@ -14,16 +14,15 @@ def _per_channel(a: Array, ndim: int) -> Array:
     return a.reshape(1, -1, *[1] * (ndim - 2))
 
 
-def _check(name: str, x: Array, **per_channel: Array) -> tuple[int, ...]:
-    """x is (N, C, ...), the others (C,). Returns all axes but the channels'."""
-    if x.ndim < 2:
-        raise ValueError(f"{name}: x must be (N, C, ...) with channels on axis 1, got shape {x.shape}")
-    for key, a in per_channel.items():
-        if a.shape != (x.shape[1],):
-            hint = "; images are (N, C, H, W): did you pass (N, H, W, C)?" if a.shape == x.shape[-1:] else ""
-            raise ValueError(f"{name}: {key} must be ({x.shape[1]},), one number per channel of x {x.shape}, "
-                             f"got {a.shape}{hint}")
-    return (0, *range(2, x.ndim))
+def _check(name: str, x: tuple, **per_channel: tuple) -> tuple[int, ...]:
+    """These are shapes: x (N, C, ...), the others (C,). Returns all axes but the channels'."""
+    if len(x) < 2:
+        raise ValueError(f"{name}: x must be (N, C, ...) with channels on axis 1, got shape {x}")
+    for key, shape in per_channel.items():
+        if shape != (x[1],):
+            hint = "; images are (N, C, H, W): did you pass (N, H, W, C)?" if shape == x[-1:] else ""
+            raise ValueError(f"{name}: {key} must be ({x[1]},), one number per channel of x {x}, got {shape}{hint}")
+    return (0, *range(2, len(x)))
 
 
 def _check_running(x: Array, training: bool, **running: Array) -> None:
@@ -38,7 +37,7 @@ def _check_running(x: Array, training: bool, **running: Array) -> None:
         if training and not getattr(a.flags, "writeable", True):
             raise ValueError(f"batch_norm: {key} is read-only memory, but training moves it: pass a copy")
     if x.ndim >= 2:
-        _check("batch_norm", x, **running)
+        _check("batch_norm", x.shape, **{key: a.shape for key, a in running.items()})
 
 
 class BatchNorm(Function):
@@ -54,7 +53,7 @@ class BatchNorm(Function):
         self.eps = check_number(self.name, "eps", eps, 0)
 
     def forward(self, x: Array, w: Array, b: Array) -> Array:
-        self.axes = _check(self.name, x, w=w, b=b)
+        self.axes = _check(self.name, x.shape, w=w.shape, b=b.shape)
         self.count = math.prod(x.shape[a] for a in self.axes)
         if self.count < 2:
             raise ValueError(f"batch_norm: training needs at least two values per channel, x {x.shape} has {self.count}: "
@@ -115,7 +114,8 @@ class BatchNormEval(Function):
         self.eps = check_number(self.name, "eps", eps, 0)
 
     def forward(self, x: Array, w: Array, b: Array, mean: Array, var: Array) -> Array:
-        self.axes = _check("batch_norm", x, w=w, b=b, running_mean=mean, running_var=var)
+        self.output_shape(x.shape, w.shape, b.shape, mean.shape, var.shape)
+        self.axes = (0, *range(2, x.ndim))
         if bool((var < 0).any()):
             raise ValueError("batch_norm: running_var holds a negative number, which no variance is: "
                              "were mean and variance swapped on loading?")
@@ -128,6 +128,11 @@ class BatchNormEval(Function):
         dw = (dy * self.x_hat).sum(axis=self.axes)
         dx = dy * _per_channel(self.w * self.scale, dy.ndim) if self.needs[0] else None
         return dx, dw, db, -db * self.w * self.scale, -0.5 * dw * self.w * self.scale**2
+
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        x, w, b, mean, var = shapes
+        _check("batch_norm", x, w=w, b=b, running_mean=mean, running_var=var)
+        return x
 
     @staticmethod
     def naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, mean: np.ndarray, var: np.ndarray,

@@ -42,10 +42,10 @@ def check_groups(name: str, groups: Any, C: int, F: int) -> None:
         raise ValueError(f"{name}: groups {groups} must divide the {C} input and the {F} output channels")
 
 
-def check_bias(name: str, b: Array | None, F: int) -> None:
-    """b has one element per output channel."""
-    if b is not None and b.shape != (F,):
-        raise ValueError(f"{name}: b must be ({F},), one bias per output channel, got {b.shape}")
+def check_bias(name: str, b: tuple | None, F: int) -> None:
+    """A bias of shape b has one element per output channel."""
+    if b is not None and b != (F,):
+        raise ValueError(f"{name}: b must be ({F},), one bias per output channel, got {b}")
 
 
 class Conv2d(Function):
@@ -63,10 +63,8 @@ class Conv2d(Function):
         self.groups = groups
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        self.check(x, w, b)
-        N, C, H, W = x.shape
-        self.x_shape, self.w_shape = x.shape, w.shape
-        self.output = output_size(self.name, (H, W), w.shape[2:], self.stride, self.padding)
+        N, _, OH, OW = self.output_shape(x.shape, w.shape, None if b is None else b.shape)
+        self.x_shape, self.w_shape, self.output = x.shape, w.shape, (OH, OW)
         y = self.weight_matrix(w) @ self.columns(x)  # (groups, F / groups, N * OH * OW)
         if b is not None:
             y += b.reshape(self.groups, -1, 1)
@@ -94,19 +92,23 @@ class Conv2d(Function):
         """im2col of x: (groups, C / groups * KH * KW, N * OH * OW)."""
         return as_matrix(unfold(x, self.w_shape[2:], self.stride, self.padding, self.output), self.groups)
 
-    def check(self, x: Array, w: Array, b: Array | None) -> None:
+    def output_shape(self, x: tuple, w: tuple, b: tuple | None = None) -> tuple[int, ...]:  # type: ignore[override]
         check_images(self.name, x)
-        if w.ndim != 4:
-            raise ValueError(f"conv2d: w must be (F, C / groups, KH, KW), got shape {w.shape}")
-        if 0 in w.shape:
-            raise ValueError(f"conv2d: w {w.shape} is empty: every size of a kernel must be at least 1")
-        C, F = x.shape[1], w.shape[0]
+        if len(w) != 4:
+            raise ValueError(f"conv2d: w must be (F, C / groups, KH, KW), got shape {w}")
+        if 0 in w:
+            raise ValueError(f"conv2d: w {w} is empty: every size of a kernel must be at least 1")
+        C, F = x[1], w[0]
         check_groups(self.name, self.groups, C, F)
-        if C // self.groups != w.shape[1]:
-            expected = f"{w.shape[1]}" if self.groups == 1 else f"{w.shape[1]} * {self.groups} groups"
-            hint = "; images are (N, C, H, W): did you pass (N, H, W, C)?" if x.shape[3] == w.shape[1] * self.groups else ""
-            raise ValueError(f"conv2d: x has {C} channels but w expects {expected} (x {x.shape}, w {w.shape}){hint}")
+        if C // self.groups != w[1]:
+            expected = f"{w[1]}" if self.groups == 1 else f"{w[1]} * {self.groups} groups"
+            hint = "; images are (N, C, H, W): did you pass (N, H, W, C)?" if x[3] == w[1] * self.groups else ""
+            raise ValueError(f"conv2d: x has {C} channels but w expects {expected} (x {x}, w {w}){hint}")
         check_bias(self.name, b, F)
+        return x[0], F, *output_size(self.name, x[2:], w[2:], self.stride, self.padding)
+
+    def window(self, *shapes: tuple) -> tuple:
+        return shapes[1][2:], self.stride
 
     def multiply_adds(self, y_shape: tuple, *shapes: tuple) -> int:
         F, C, KH, KW = shapes[1]

@@ -27,14 +27,11 @@ class ConvTranspose2d(Function):
         self.groups = groups
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        self.check(x, w, b)
+        N, F, OH, OW = self.output_shape(x.shape, w.shape, None if b is None else b.shape)
         self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
         self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None  # each for the other's gradient
-        N, C, H, W = x.shape
-        F = w.shape[1] * self.groups
         columns = self.weight_matrix(w).swapaxes(1, 2) @ channels_first(x, self.groups)
-        size = self.output_size(x.shape, w.shape)
-        y = fold(as_windows(columns, N, F, (H, W), w.shape[2:]), size, self.stride, self.padding)
+        y = fold(as_windows(columns, N, F, x.shape[2:], w.shape[2:]), (OH, OW), self.stride, self.padding)
         return y if b is None else y + b.reshape(-1, 1, 1)
 
     def backward(self, dy: Array) -> tuple:
@@ -52,32 +49,32 @@ class ConvTranspose2d(Function):
         """w as (groups, C / groups, F / groups * KH * KW)."""
         return w.reshape(self.groups, w.shape[0] // self.groups, -1)
 
-    def output_size(self, x_shape: tuple, w_shape: tuple) -> tuple[int, int]:
-        """(OH, OW) for these shapes of x and w."""
-        height, width = (
-            (n - 1) * s - 2 * p + k + extra
-            for n, s, p, k, extra in zip(x_shape[2:], self.stride, self.padding, w_shape[2:], self.output_padding))
-        return height, width
-
-    def check(self, x: Array, w: Array, b: Array | None) -> None:
+    def output_shape(self, x: tuple, w: tuple, b: tuple | None = None) -> tuple[int, ...]:  # type: ignore[override]
         check_images(self.name, x)
-        if w.ndim != 4 or 0 in w.shape:
-            raise ValueError(f"conv_transpose2d: w must be (C, F / groups, KH, KW), none of them 0, got shape {w.shape}")
-        if 0 in x.shape[1:]:
-            raise ValueError(f"conv_transpose2d: x {x.shape} has no pixels; only the batch may be empty")
-        if x.shape[1] != w.shape[0]:
-            raise ValueError(f"conv_transpose2d: x has {x.shape[1]} channels but w expects {w.shape[0]} (x {x.shape}, "
-                             f"w {w.shape}); w is (C, F / groups, KH, KW), input channels first, unlike conv2d's")
-        check_groups(self.name, self.groups, x.shape[1], w.shape[1] * self.groups)
-        check_bias(self.name, b, w.shape[1] * self.groups)
+        if len(w) != 4 or 0 in w:
+            raise ValueError(f"conv_transpose2d: w must be (C, F / groups, KH, KW), none of them 0, got shape {w}")
+        if 0 in x[1:]:
+            raise ValueError(f"conv_transpose2d: x {x} has no pixels; only the batch may be empty")
+        if x[1] != w[0]:
+            raise ValueError(f"conv_transpose2d: x has {x[1]} channels but w expects {w[0]} (x {x}, "
+                             f"w {w}); w is (C, F / groups, KH, KW), input channels first, unlike conv2d's")
+        F = w[1] * self.groups
+        check_groups(self.name, self.groups, x[1], F)
+        check_bias(self.name, b, F)
         for extra, s in zip(self.output_padding, self.stride):
             if extra >= s:
                 raise ValueError(f"conv_transpose2d: output_padding {self.output_padding} must be smaller than stride "
                                  f"{self.stride}: it only picks one of the sizes that a convolution would round away")
-        size = self.output_size(x.shape, w.shape)
+        size = [(n - 1) * s - 2 * p + k + extra
+                for n, s, p, k, extra in zip(x[2:], self.stride, self.padding, w[2:], self.output_padding)]
         if min(size) < 1:
-            raise ValueError(f"conv_transpose2d: padding {self.padding} leaves nothing of the output, {size} "
-                             f"(x {x.shape}, w {w.shape}): use less padding")
+            raise ValueError(f"conv_transpose2d: padding {self.padding} leaves nothing of the output, {tuple(size)} "
+                             f"(x {x}, w {w}): use less padding")
+        return x[0], F, *size
+
+    def window(self, *shapes: tuple) -> tuple:
+        (KH, KW), (SH, SW) = shapes[1][2:], self.stride  # an output pixel sees every stride-th pixel of a kernel
+        return (-(-KH // SH), -(-KW // SW)), (1 / SH, 1 / SW)
 
     def multiply_adds(self, y_shape: tuple, *shapes: tuple) -> int:
         (N, C, H, W), (_, F, KH, KW) = shapes[0], shapes[1]

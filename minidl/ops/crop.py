@@ -22,20 +22,26 @@ class Crop(Function):
         self.size, self.offset = pair(self.name, "size", size, 1), pair(self.name, "offset", offset, 0)
 
     def forward(self, x: Array) -> Array:
-        check_images(self.name, x)
+        self.output_shape(x.shape)
         (top, left), (OH, OW) = self.offset, self.size
-        if top + OH > x.shape[2] or left + OW > x.shape[3]:
-            room = x.shape[2] - OH, x.shape[3] - OW
-            hint = f"at most {room} is possible as offset" if min(room) >= 0 else "it is larger than the images"
-            raise ValueError(f"crop: size {self.size} at offset {self.offset} does not lie within x {x.shape}: {hint}")
         self.x_shape = x.shape
-        self.window = ..., slice(top, top + OH), slice(left, left + OW)
-        return x[self.window]
+        self.inside = ..., slice(top, top + OH), slice(left, left + OW)
+        return x[self.inside]
 
     def backward(self, dy: Array) -> Array:
         dx = array_module(dy).zeros(self.x_shape, dy.dtype)
-        dx[self.window] = dy
+        dx[self.inside] = dy
         return dx
+
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        (x,) = shapes
+        check_images(self.name, x)
+        (top, left), (OH, OW) = self.offset, self.size
+        if top + OH > x[2] or left + OW > x[3]:
+            room = x[2] - OH, x[3] - OW
+            hint = f"at most {room} is possible as offset" if min(room) >= 0 else "it is larger than the images"
+            raise ValueError(f"crop: size {self.size} at offset {self.offset} does not lie within x {x}: {hint}")
+        return *x[:2], *self.size
 
     @staticmethod
     def naive(x: np.ndarray, size: Any = 1, offset: Any = 0) -> np.ndarray:

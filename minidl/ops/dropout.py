@@ -33,6 +33,9 @@ class Dropout(Function):
     def backward(self, dy: Array) -> tuple:
         return dy * self.keep * (1 / (1 - self.p)), None
 
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        return shapes[0]
+
     @staticmethod
     def naive(x: np.ndarray, keep: np.ndarray, p: float = 0.5) -> np.ndarray:
         return over_elements(lambda a, k: a / (1 - p) if k else 0.0, x, keep)

@@ -27,7 +27,7 @@ class Im2Col(Function):
         self.stride, self.padding = pair(self.name, "stride", stride, 1), pair(self.name, "padding", padding, 0)
 
     def forward(self, x: Array) -> Array:
-        check_images(self.name, x)
+        check_images(self.name, x.shape)
         N, C, H, W = x.shape
         self.x_shape = x.shape
         self.output = OH, OW = output_size(self.name, (H, W), self.kernel, self.stride, self.padding)

@@ -18,7 +18,7 @@ class Linear(Function):
     name = "linear"
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        self.check(x, w, b)
+        self.output_shape(x.shape, w.shape, None if b is None else b.shape)
         self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
         self.x: Any = x if self.needs[1] else None  # each for the other's gradient
         self.w: Any = w if self.needs[0] else None
@@ -32,15 +32,16 @@ class Linear(Function):
         dw = rows.T @ self.x.reshape(len(rows), D) if self.needs[1] else None
         return (dx, dw, rows.sum(axis=0)) if self.has_bias else (dx, dw)
 
-    def check(self, x: Array, w: Array, b: Array | None) -> None:
-        if w.ndim != 2 or 0 in w.shape:
-            raise ValueError(f"linear: w must be (out_features, in_features), none of them 0, got shape {w.shape}")
-        if x.ndim == 0 or x.shape[-1] != w.shape[1]:
-            hint = (": flatten images first, x.reshape(len(x), -1)" if x.ndim > 2 else
+    def output_shape(self, x: tuple, w: tuple, b: tuple | None = None) -> tuple[int, ...]:  # type: ignore[override]
+        if len(w) != 2 or 0 in w:
+            raise ValueError(f"linear: w must be (out_features, in_features), none of them 0, got shape {w}")
+        if not x or x[-1] != w[1]:
+            hint = (": flatten images first, x.reshape(len(x), -1)" if len(x) > 2 else
                     ": w is (out_features, in_features); does the layer before it end in as many features?")
-            raise ValueError(f"linear: x {x.shape} must end in {w.shape[1]} features (w {w.shape}){hint}")
-        if b is not None and b.shape != w.shape[:1]:
-            raise ValueError(f"linear: b must be {w.shape[:1]}, one bias per output feature, got {b.shape}")
+            raise ValueError(f"linear: x {x} must end in {w[1]} features (w {w}){hint}")
+        if b is not None and b != w[:1]:
+            raise ValueError(f"linear: b must be {w[:1]}, one bias per output feature, got {b}")
+        return *x[:-1], w[0]
 
     def multiply_adds(self, y_shape: tuple, *shapes: tuple) -> int:
         rows = 1

@@ -36,8 +36,7 @@ class LRN(Function):
         self.before, self.after = n // 2, (n - 1) // 2
 
     def forward(self, x: Array) -> Array:
-        if x.ndim < 2:
-            raise ValueError(f"lrn: x must be (N, C, ...) with channels on axis 1, got shape {x.shape}")
+        self.output_shape(x.shape)
         self.x = x
         self.s = self.k + self.alpha * sum_over_channels(x**2, self.before, self.after)
         return x * self.s**-self.beta
@@ -46,6 +45,12 @@ class LRN(Function):
         seen = dy * self.x * self.s ** (-self.beta - 1)  # dy y / s
         back = sum_over_channels(seen, self.after, self.before)  # the windows that hold c: mirrored
         return dy * self.s**-self.beta - 2 * self.alpha * self.beta * self.x * back
+
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        (x,) = shapes
+        if len(x) < 2:
+            raise ValueError(f"lrn: x must be (N, C, ...) with channels on axis 1, got shape {x}")
+        return x
 
     @staticmethod
     def naive(x: np.ndarray, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75) -> np.ndarray:

@@ -34,12 +34,10 @@ class MaxPool2d(Function):
         check_pool_padding(self.name, self.padding, self.kernel)
 
     def forward(self, x: Array) -> Array:
-        check_images(self.name, x)
-        N, C, H, W = x.shape
-        self.size = H, W
-        output = output_size(self.name, (H, W), self.kernel, self.stride, self.padding, self.ceil_mode)
-        windows = unfold(x, self.kernel, self.stride, self.padding, output, fill=-np.inf)
-        windows = windows.reshape(N, C, *output, self.kernel[0] * self.kernel[1])
+        N, C, OH, OW = self.output_shape(x.shape)
+        self.size = x.shape[2:]
+        windows = unfold(x, self.kernel, self.stride, self.padding, (OH, OW), fill=-np.inf)
+        windows = windows.reshape(N, C, OH, OW, self.kernel[0] * self.kernel[1])
         self.first = windows.argmax(axis=4)[..., None]  # where in its window the largest stands
         return array_module(x).take_along_axis(windows, self.first, axis=4)[..., 0]
 
@@ -48,6 +46,14 @@ class MaxPool2d(Function):
         places = xp.arange(KH * KW)
         dwindows = dy[..., None] * (self.first == places)  # zero but where the largest stood
         return fold(dwindows.reshape(*dy.shape, KH, KW), self.size, self.stride, self.padding)
+
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        (x,) = shapes
+        check_images(self.name, x)
+        return *x[:2], *output_size(self.name, x[2:], self.kernel, self.stride, self.padding, self.ceil_mode)
+
+    def window(self, *shapes: tuple) -> tuple:
+        return self.kernel, self.stride
 
     @staticmethod
     def naive(x: np.ndarray, kernel_size: Any = 2, stride: Any = None, padding: Any = 0,

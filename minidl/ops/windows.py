@@ -23,11 +23,11 @@ def pair(name: str, option: str, value: Any, least: int) -> Pair:
     return int(both[0]), int(both[1])
 
 
-def check_images(name: str, x: Array) -> None:
-    """x is a batch of images (N, C, H, W)."""
-    if x.ndim != 4:
-        hint = "add the batch axis with x.reshape(1, *x.shape)" if x.ndim == 3 else "reshape it"
-        raise ValueError(f"{name}: x must be images (N, C, H, W), got shape {x.shape} with {x.ndim} axes: {hint}")
+def check_images(name: str, shape: tuple[int, ...]) -> None:
+    """`shape` is that of a batch of images (N, C, H, W)."""
+    if len(shape) != 4:
+        hint = "add the batch axis with x.reshape(1, *x.shape)" if len(shape) == 3 else "reshape it"
+        raise ValueError(f"{name}: x must be images (N, C, H, W), got shape {shape} with {len(shape)} axes: {hint}")
 
 
 def output_size(name: str, size: Pair, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool = False) -> Pair:

@@ -3,7 +3,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl.autograd import Tensor, watch
+from minidl.autograd import Tensor, shapes_only, watch
+from minidl.backend import to_device
 from minidl.function import Function
 from minidl.nn import Module
 from minidl.train.loop import evaluating
@@ -27,7 +28,7 @@ def trace(net: Module, input_shape: tuple[int, ...], batch_size: int = 1) -> lis
     """The operations that `net` applies to a batch of zeros (batch_size, *input_shape), in order.
 
     input_shape: of one image, (C, H, W). Runs in evaluation mode without gradients and leaves modes, gradients and
-    running statistics as they were.
+    running statistics as they were; nothing is computed, only shapes.
     """
     shape = _image_shape(input_shape)
     named = list(net.named_parameters())
@@ -43,8 +44,8 @@ def trace(net: Module, input_shape: tuple[int, ...], batch_size: int = 1) -> lis
                         function.multiply_adds(output.shape, *(x.shape for x in inputs))))
 
     dtype, device = (named[0][1].dtype, named[0][1].device) if named else (np.dtype(np.float32), "cpu")
-    x = Tensor(np.zeros((batch_size, *shape), dtype)).to(device)
-    with evaluating(net), watch(record):
+    x = Tensor(to_device(np.zeros((batch_size, *shape), dtype), device))
+    with evaluating(net), shapes_only(), watch(record):
         net(x)
     return rows
 

@@ -56,7 +56,7 @@ GIGABYTES = 4  # more memory than this is refused, which counts as noticed too
 
 NOT_PLANTED_IN = {
     "naive", "samples", "rejects",  # the judges
-    "multiply_adds",  # counts for a summary, computes nothing
+    "multiply_adds", "window",  # describe the operation for a summary, compute nothing
     "check", "check_shapes", "check_range", "check_images", "check_groups", "check_bias", "check_pool_padding",
     "broadcast_shape", "_check_alike",  # they only refuse
     "over_elements", "_over_groups", "over_rows", "_pairs",  # belong to the loops and samples

@@ -5,7 +5,7 @@ them over OPS; the mutation script runs them over operations with planted bugs.
 """
 import numpy as np
 
-from minidl.autograd import Tensor, apply
+from minidl.autograd import Tensor, apply, shapes_only
 
 EXACT = 1e-12  # forward against its loops, float64
 GRADIENT = 1e-7  # backward against central differences, float64
@@ -190,8 +190,19 @@ def check_refusals(op):
             raise AssertionError(f"{label}: was not refused")
 
 
+def check_the_output_shape_is_known_without_computing(op):
+    """From the inputs' shapes alone, with the same refusals."""
+    for label, inputs, options in samples(op):
+        y, _ = run(op, inputs, options)
+        shape = op(**options).output_shape(*(x.shape for x in inputs))
+        assert shape == y.shape and all(type(n) is int for n in shape), f"{label}: output_shape says {shape}, it is {y.shape}"
+        with shapes_only():
+            hollow = apply(op(**options), *inputs)
+        assert hollow.shape == y.shape and not hollow.numpy().any(), f"{label}: shapes_only gives {hollow.shape}"
+
+
 CHECKS = [
     check_forward_against_loops, check_backward_against_differences, check_backward_against_differences_of_the_loops,
     check_dtype_is_kept, check_inputs_stay_untouched, check_strided_inputs, check_a_gradient_asked_for_alone_is_the_same,
-    check_refusals,
+    check_refusals, check_the_output_shape_is_known_without_computing,
 ]
