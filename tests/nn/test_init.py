@@ -7,7 +7,7 @@ import pytest
 from minidl import nn
 from minidl.autograd import Tensor
 from minidl.nn import Parameter, init
-from minidl.randomness import manual_seed
+from minidl.randomness import generator, manual_seed
 
 
 @pytest.mark.parametrize("shape, expected", [((5, 3), (3, 5)), ((8, 3, 2, 5), (30, 80)), ((4, 1, 3, 3), (9, 36))])
@@ -117,3 +117,15 @@ def test_the_same_seed_builds_bit_identical_nets_and_masks():
     (state, y), (again, z) = run(), run()
     assert all(np.array_equal(state[k], again[k]) for k in state)
     assert np.array_equal(y, z) and (y == 0).any()
+
+
+@pytest.mark.parametrize("draw", [init.he_normal, init.glorot_uniform])
+def test_no_values_leaves_new_weights_zero_and_the_generator_alone(draw):
+    manual_seed(0)
+    expected = generator().random()
+    manual_seed(0)
+    with init.no_values():
+        layer = nn.Linear(3, 4)
+        assert not draw(layer.weight).data.any()
+    assert generator().random() == expected
+    assert draw(layer.weight).data.all()
