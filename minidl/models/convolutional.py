@@ -1,0 +1,116 @@
+"""A classifier turned fully convolutional, for images larger than it was made for: VGG, section 3.2; FCN, section 3.1."""
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl.autograd import Tensor, no_grad, shapes_only, watch
+from minidl.backend import to_device
+from minidl.function import Function
+from minidl.nn import AdaptiveAvgPool2d, AvgPool2d, Conv2d, Flatten, Identity, Linear, Module, Parameter, init
+from minidl.nn.checks import whole_number
+from minidl.nn.module import watch_calls
+
+
+class Step(NamedTuple):
+    """A layer that the net ran, and the shape of what it was given."""
+
+    name: str
+    layer: Module
+    shape: tuple[int, ...]
+
+
+def to_fully_convolutional(net: Module, image_size: int | None = None) -> Any:
+    """A new net with the same weights that slides over larger images: scores (N, num_classes, OH, OW), one per place.
+
+    The first fully connected layer behind `Flatten` becomes a convolution as large as the map that it saw (7x7 in VGG), the
+    others 1x1; an adaptive average pool becomes the window that it was at `image_size` (default: net.image_size). At that
+    size OH = OW = 1 and the scores are the classifier's; a 224 net gives 3x3 at 288. Their mean over the map is the dense
+    evaluation of VGG's section 3.2. Auxiliary heads are left out.
+    Errors: ValueError for a net that does not end in Flatten and Linear layers, or whose pooling is no sliding window.
+    """
+    size = whole_number("to_fully_convolutional", "image_size", image_size or getattr(net, "image_size", 224))
+    steps = _run(net, size)
+    flat = [i for i, step in enumerate(steps) if isinstance(step.layer, Flatten)]
+    if len(flat) != 1 or len(steps[flat[0]].shape) != 4:
+        raise ValueError(f"to_fully_convolutional: {type(net).__name__} must flatten its last map once, with a Flatten layer, "
+                         f"and then be Linear; it does so {len(flat)} times: only classifiers can be turned")
+    changes: dict[str, Module] = {}
+    height, width = steps[flat[0]].shape[2:]
+    for i, (name, layer, shape) in enumerate(steps):
+        if isinstance(layer, Flatten):
+            changes[name] = Identity()
+        elif isinstance(layer, AdaptiveAvgPool2d):
+            changes[name] = _window(name, layer, shape)
+        elif isinstance(layer, Linear):
+            if i < flat[0] or name in changes:
+                raise ValueError(f"to_fully_convolutional: {name} is Linear, but stands before Flatten or is used twice")
+            changes[name] = _as_convolution(layer, height, width)
+            height = width = 1
+    return _copy_with(net, changes)
+
+
+def _run(net: Module, size: int) -> list[Step]:
+    """The layers of `net` in the order in which an image of that size meets them, in evaluation mode. Computes nothing."""
+    names = {id(module): name for name, module in net.named_modules()}
+    steps: list[Step] = []
+    inside: list[Module] = []
+
+    @contextmanager
+    def enter(module: Module) -> Iterator[None]:
+        inside.append(module)
+        yield
+        inside.pop()
+
+    def record(function: Function, inputs: tuple, output: Any) -> None:
+        if inside:
+            steps.append(Step(names[id(inside[-1])], inside[-1], inputs[0].shape))
+
+    parameter = next(net.parameters(), None)
+    channels = getattr(net, "in_channels", 3)
+    x = np.zeros((1, channels, size, size), np.float32 if parameter is None else parameter.dtype)
+    before = [(module, module.training) for module in net.modules()]
+    try:
+        with shapes_only(), watch_calls(enter), watch(record):
+            net.eval()(Tensor(to_device(x, "cpu" if parameter is None else parameter.device)))
+    finally:
+        for module, mode in before:
+            module.training = mode
+    return steps
+
+
+def _window(name: str, layer: AdaptiveAvgPool2d, shape: tuple[int, ...]) -> Module:
+    """What an adaptive average pool is for maps of this shape, as a window that slides."""
+    size = shape[2:]
+    if layer.output_size == size:
+        return Identity()
+    if layer.output_size == (1, 1):
+        return AvgPool2d(size, stride=1)
+    raise ValueError(f"to_fully_convolutional: {name} averages {size} to {layer.output_size}, which is no window that slides by "
+                     "one: give the image_size that the net was made for")
+
+
+def _as_convolution(linear: Linear, height: int, width: int) -> Conv2d:
+    """The convolution that gives on a map (C, height, width) what `linear` gives on that map flattened."""
+    channels = linear.in_features // (height * width)
+    with init.no_values():
+        conv = Conv2d(channels, linear.out_features, (height, width), bias=linear.bias is not None)
+    conv.weight = Parameter(linear.weight.data.reshape(linear.out_features, channels, height, width))
+    if linear.bias is not None:
+        conv.bias = Parameter(linear.bias.data)
+    return conv
+
+
+def _copy_with(net: Module, changes: dict[str, Module]) -> Any:
+    """A deep copy of the net with other layers in the named places. What is replaced is not copied."""
+    memo: dict[int, Any] = {}
+    for name, module in net.named_modules():
+        if name in changes:
+            changes[name].training = module.training
+            memo[id(module)] = changes[name]
+        elif name in ("aux1", "aux2"):
+            memo[id(module)] = None
+    with no_grad():
+        return copy.deepcopy(net, memo)
