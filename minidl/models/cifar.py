@@ -56,7 +56,7 @@ def _blocks(who: str, depth: Any) -> int:
     return n
 
 
-def _cifar(n: int, block: type, c: Knobs, **options: Any) -> CifarNet:
+def _cifar(n: int, block: type[PlainBlock], c: Knobs, **options: Any) -> CifarNet:
     """The comments give channels and height for 32x32 images."""
     return CifarNet({
         "conv1": conv(c.in_channels, c(16), 3), "bn1": BatchNorm2d(c(16)), "relu": ReLU(),  # 16, 32

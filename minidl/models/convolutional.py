@@ -88,8 +88,8 @@ def _window(name: str, layer: AdaptiveAvgPool2d, shape: tuple[int, ...]) -> Modu
         return Identity()
     if layer.output_size == (1, 1):
         return AvgPool2d(size, stride=1)
-    raise ValueError(f"to_fully_convolutional: {name} averages {size} to {layer.output_size}, which is no window that slides by "
-                     "one: give the image_size that the net was made for")
+    raise ValueError(f"to_fully_convolutional: {name} averages {size} to {layer.output_size}, which is no window that slides "
+                     "by one: give the image_size that the net was made for")
 
 
 def _as_convolution(linear: Linear, height: int, width: int) -> Conv2d:

@@ -71,7 +71,8 @@ class FCN(Network):
         """
         state = vgg16.state_dict() if isinstance(vgg16, Module) else vgg16
         if not isinstance(state, Mapping):
-            raise TypeError(f"FCN.start_from: needs a VGG-16 or its state_dict, got {type(vgg16).__name__}: load the file first")
+            raise TypeError(f"FCN.start_from: needs a VGG-16 or its state_dict, got {type(vgg16).__name__}: "
+                            "load the file first")
         ours = self.state_dict()
         theirs = {"fc6": "classifier.0", "fc7": "classifier.3"} | {
             f"features.{i}": f"features.{i}" for i, layer in enumerate(self.features) if isinstance(layer, Conv2d)}

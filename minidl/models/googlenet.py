@@ -6,8 +6,19 @@ import numpy as np
 from minidl.autograd import Tensor, as_tensor, concat
 from minidl.models.network import Knobs, Network, choose, small_start
 from minidl.nn import (
-    AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, Identity, Linear, LocalResponseNorm, MaxPool2d, Module,
-    ReLU, Sequential,
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Identity,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    Module,
+    ReLU,
+    Sequential,
 )
 from minidl.nn.checks import flag
 
@@ -51,15 +62,14 @@ INCEPTION = {
 class Unit(Sequential):
     """relu(conv(x)), or with batch norm relu(batch_norm(conv(x))) and no bias; padding keeps height and width at stride 1.
 
-    eps .001 is that of torchvision's GoogLeNet.
+    The eps of batch norm is torchvision's for this net.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, batch_norm: bool,
-                 eps: float = 1e-3) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, batch_norm: bool) -> None:
         layers: dict[str, Module] = {
             "conv": Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=not batch_norm)}
         if batch_norm:
-            layers["bn"] = BatchNorm2d(out_channels, eps=eps)
+            layers["bn"] = BatchNorm2d(out_channels, eps=1e-3)
         super().__init__(layers | {"relu": ReLU()})
 
 
@@ -70,9 +80,9 @@ class Inception(Module):
     keep them cheap. Figure 2b. `five_kernel` 3 is torchvision's, whose branch is 3x3 by an old mistake of its source.
     """
 
-    def __init__(self, in_channels: int, b: Branches, *, batch_norm: bool, five_kernel: int = 5, eps: float = 1e-3) -> None:
+    def __init__(self, in_channels: int, b: Branches, *, batch_norm: bool, five_kernel: int = 5) -> None:
         def unit(in_channels: int, out_channels: int, kernel_size: int) -> Unit:
-            return Unit(in_channels, out_channels, kernel_size, batch_norm=batch_norm, eps=eps)
+            return Unit(in_channels, out_channels, kernel_size, batch_norm=batch_norm)
 
         self.branch1 = unit(in_channels, b.one, 1)
         self.branch2 = Sequential(unit(in_channels, b.three_reduce, 1), unit(b.three_reduce, b.three, 3))
@@ -105,6 +115,27 @@ class AuxiliaryHead(Sequential):
 class GoogLeNet(Network):
     """Images (N, in_channels, H, W) -> scores (N, num_classes); in training with heads: (scores, aux1, aux2)."""
 
+    conv1: Unit
+    conv2: Unit
+    conv3: Unit
+    norm1: Module
+    norm2: Module
+    maxpool1: MaxPool2d
+    maxpool2: MaxPool2d
+    maxpool3: MaxPool2d
+    maxpool4: MaxPool2d
+    inception3a: Inception
+    inception3b: Inception
+    inception4a: Inception
+    inception4b: Inception
+    inception4c: Inception
+    inception4d: Inception
+    inception4e: Inception
+    inception5a: Inception
+    inception5b: Inception
+    aux1: AuxiliaryHead | None
+    aux2: AuxiliaryHead | None
+
     def __init__(self, c: Knobs, variant: str, aux: bool, transform_input: bool) -> None:
         self.image_size, self.in_channels, self.transform_input = c.image_size, c.in_channels, transform_input
         layers = _trunk(c, variant)
@@ -114,11 +145,11 @@ class GoogLeNet(Network):
         self.aux1 = self.aux2 = None
         if aux:
             side = c.map_after(trunk[: list(layers).index("inception4a") + 1])  # that of 4d, too
-            self.aux1 = AuxiliaryHead(trunk.inception4a.out_channels, side, c, variant)
-            self.aux2 = AuxiliaryHead(trunk.inception4d.out_channels, side, c, variant)
+            self.aux1 = AuxiliaryHead(self.inception4a.out_channels, side, c, variant)
+            self.aux2 = AuxiliaryHead(self.inception4d.out_channels, side, c, variant)
         self.avgpool = AvgPool2d(c.map_after(trunk), stride=1) if variant == "paper" else AdaptiveAvgPool2d(1)
         self.flatten, self.dropout = Flatten(), Dropout(0.4 if variant == "paper" else 0.2)
-        self.fc = small_start(Linear(trunk.inception5b.out_channels, c.num_classes))
+        self.fc = small_start(Linear(self.inception5b.out_channels, c.num_classes))
 
     def forward(self, x: Any) -> Any:
         x = self.maxpool1(self.conv1(self.transformed(x)))
@@ -151,8 +182,8 @@ def _trunk(c: Knobs, variant: str) -> dict[str, Module]:
     """Table 1 from top to bottom, up to the average pool. The comments give channels and height for 224x224 images."""
     paper = variant == "paper"
 
-    def unit(*sizes: int, stride: int = 1) -> Unit:
-        return Unit(*sizes, stride=stride, batch_norm=not paper)
+    def unit(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> Unit:
+        return Unit(in_channels, out_channels, kernel_size, stride, batch_norm=not paper)
 
     def norm() -> Module:
         return LocalResponseNorm(5) if paper else Identity()  # alpha / 5, as the authors' own framework and Caffe have it
@@ -188,6 +219,6 @@ def googlenet(num_classes: int = 1000, *, variant: str = "paper", aux: bool = Tr
     choose("googlenet", "variant", variant, ("paper", "torchvision"))
     c = Knobs("googlenet", num_classes, in_channels, width, image_size)
     if flag("googlenet", "transform_input", transform_input) and (variant == "paper" or in_channels != 3):
-        raise ValueError(f"googlenet: transform_input belongs to variant 'torchvision' with 3 channels, got variant {variant!r} "
-                         f"and in_channels {in_channels}: leave it out")
+        raise ValueError(f"googlenet: transform_input belongs to variant 'torchvision' with 3 channels, got variant "
+                         f"{variant!r} and in_channels {in_channels}: leave it out")
     return GoogLeNet(c, variant, flag("googlenet", "aux", aux), transform_input)

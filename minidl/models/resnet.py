@@ -5,7 +5,18 @@ from typing import Any
 from minidl.autograd import Tensor, as_tensor, pad
 from minidl.models.network import Classifier, Knobs, choose, small_start
 from minidl.nn import (
-    AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Identity, Linear, LoadReport, MaxPool2d, Module, ReLU, Sequential, init,
+    AdaptiveAvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    Identity,
+    Linear,
+    LoadReport,
+    MaxPool2d,
+    Module,
+    ReLU,
+    Sequential,
+    init,
 )
 from minidl.nn.checks import flag
 from minidl.ops import relu
@@ -111,7 +122,7 @@ class Bottleneck(Module):
         return relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
-def stage(block: type, in_channels: int, channels: int, blocks: int, stride: int, **options: Any) -> Sequential:
+def stage(block: type[PlainBlock] | type[Bottleneck], in_channels: int, channels: int, blocks: int, stride: int, **options: Any) -> Sequential:
     """`blocks` blocks one after the other; the first one strides and changes the number of channels."""
     out = channels * block.expansion
     rest = [block(out, channels, **options) for _ in range(blocks - 1)]
@@ -165,14 +176,16 @@ def resnet(depth: int = 50, num_classes: int = 1000, *, shortcut: str = "B", str
     return net
 
 
-def plain(depth: int = 34, num_classes: int = 1000, *, in_channels: int = 3, width: float = 1.0, image_size: int = 224) -> ResNet:
+def plain(depth: int = 34, num_classes: int = 1000, *, in_channels: int = 3, width: float = 1.0,
+          image_size: int = 224) -> ResNet:
     """The nets of 18 or 34 layers without shortcuts, which ResNets are compared with: figure 3, middle; table 2."""
     if depth not in STAGES or depth >= DEEP:
-        raise ValueError(f"plain: depth must be 18 or 34, got {depth!r}; for 6 n + 2 layers on small images there is plain_cifar")
+        raise ValueError(f"plain: depth must be 18 or 34, got {depth!r}; "
+                         "for 6 n + 2 layers on small images there is plain_cifar")
     return _resnet(STAGES[depth], PlainBlock, Knobs("plain", num_classes, in_channels, width, image_size))
 
 
-def _resnet(blocks: tuple[int, ...], block: type, c: Knobs, **options: Any) -> ResNet:
+def _resnet(blocks: tuple[int, ...], block: type[PlainBlock] | type[Bottleneck], c: Knobs, **options: Any) -> ResNet:
     """The comments give channels (times 4 for bottlenecks) and height for 224x224 images."""
     e = block.expansion
     return ResNet({
