@@ -38,7 +38,7 @@ def mini_inception(num_classes: int = 10, in_channels: int = 1, width: float = 1
     first = Inception(c(24), INCEPTION_ROW.scaled(c), batch_norm=True)
     second = Inception(first.out_channels, INCEPTION_ROW.scaled(c), batch_norm=True)
     layers: dict[str, Module] = {
-        "conv1": Unit(c.in_channels, c(12), 3, stride=2, batch_norm=True),                      # 12, 14
+        "conv1": Unit(c.in_channels, c(12), 3, stride=2, batch_norm=True),                  # 12, 14
         "conv2": Unit(c(12), c(24), 3, batch_norm=True), "maxpool2": MaxPool2d(2, 2),       # 24, 7
         "inception3a": first, "inception3b": second,                                        # 96, 7
         "avgpool": AdaptiveAvgPool2d(1), "flatten": Flatten(),

@@ -1,6 +1,6 @@
 """ResNet: He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition". Nets for ImageNet."""
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from minidl.autograd import Tensor, as_tensor, pad
 from minidl.models.network import Classifier, Knobs, choose, small_start
@@ -122,7 +122,10 @@ class Bottleneck(Module):
         return relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
-def stage(block: type[PlainBlock] | type[Bottleneck], in_channels: int, channels: int, blocks: int, stride: int, **options: Any) -> Sequential:
+Block: TypeAlias = type[PlainBlock] | type[Bottleneck]
+
+
+def stage(block: Block, in_channels: int, channels: int, blocks: int, stride: int, **options: Any) -> Sequential:
     """`blocks` blocks one after the other; the first one strides and changes the number of channels."""
     out = channels * block.expansion
     rest = [block(out, channels, **options) for _ in range(blocks - 1)]
@@ -185,7 +188,7 @@ def plain(depth: int = 34, num_classes: int = 1000, *, in_channels: int = 3, wid
     return _resnet(STAGES[depth], PlainBlock, Knobs("plain", num_classes, in_channels, width, image_size))
 
 
-def _resnet(blocks: tuple[int, ...], block: type[PlainBlock] | type[Bottleneck], c: Knobs, **options: Any) -> ResNet:
+def _resnet(blocks: tuple[int, ...], block: Block, c: Knobs, **options: Any) -> ResNet:
     """The comments give channels (times 4 for bottlenecks) and height for 224x224 images."""
     e = block.expansion
     return ResNet({
