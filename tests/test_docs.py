@@ -47,9 +47,14 @@ def test_the_example_of_the_testing_page_passes_and_fails_as_described():
         run(broken + "\ntest_the_gradient_of_swish()\n")
 
 
-def test_the_reference_page_of_operations_is_current():
-    done = subprocess.run([sys.executable, ROOT / "docs" / "make_operations.py", "--check"], capture_output=True, text=True)
+@pytest.mark.parametrize("script", ["make_operations.py", "make_networks.py"])
+def test_the_reference_pages_are_current(script):
+    done = subprocess.run([sys.executable, ROOT / "docs" / script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_example_of_the_networks_page_prints_what_the_page_says():
+    assert run(blocks("docs/networks.md", "python")[0]) in blocks("docs/networks.md", "")
 
 
 @pytest.mark.parametrize("ending", ["/pytest", "demo"])
