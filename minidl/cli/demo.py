@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from minidl.cli.files import remove_if_empty, writable_file, writable_folder, write_atomically
+from minidl.cli.arguments import at_least, between, place
+from minidl.cli.files import remove_if_empty, writable_file, writable_folder, write_atomically, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,18 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "lower accuracies, nothing is judged")
     parser.add_argument("--nets", type=_nets, default=NETS, metavar="A,B,...",
                         help=f"which nets to train (default: {','.join(NETS)})")
-    parser.add_argument("--epochs", type=_at_least(1), metavar="N", help="passes over the training images "
+    parser.add_argument("--epochs", type=at_least(1), metavar="N", help="passes over the training images "
                         "(default: 6, with --quick 3); with this option nothing is judged")
-    parser.add_argument("--images", type=_between(100, 3500), metavar="N",
+    parser.add_argument("--images", type=between(100, 3500), metavar="N",
                         help="train on the first N (100 to 3500) of the training images; with this option nothing is judged")
-    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="for first weights, order of the images "
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="for first weights, order of the images "
                         "and flips; the same seed gives the same accuracies on one machine (default: 0)")
-    parser.add_argument("--threads", type=_between(1, os.cpu_count() or 1), default=1, metavar="N",
+    parser.add_argument("--threads", type=between(1, os.cpu_count() or 1), default=1, metavar="N",
                         help="threads of each matrix product "
                         "(default: 1; the products are small, and on a busy machine threads wait for each other)")
-    parser.add_argument("--out", type=_path, default=Path("minidl-demo"), metavar="DIR",
+    parser.add_argument("--out", type=place, default=Path("minidl-demo"), metavar="DIR",
                         help="folder for the pictures, made if missing (default: minidl-demo)")
-    parser.add_argument("--json", type=_path, metavar="FILE", help="also write all numbers to this file, replacing it")
+    parser.add_argument("--json", type=place, metavar="FILE", help="also write all numbers to this file, replacing it")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,7 +93,7 @@ def _train_and_show(args: argparse.Namespace, start: float) -> int:
     missed = fashion.shortcomings({r.name: r.validation_accuracy for r in results}) if judged else []
     if args.json is not None:
         record = _record(args, recipes, data, results, best, paths, judged, missed) | {"seconds": time.perf_counter() - start}
-        _write_json(args.json, record)
+        write_json(args.json, record)
         console.print(f"Numbers: {args.json}", soft_wrap=True, markup=False)
     return _conclude(console, judged, missed, results, time.perf_counter() - start)
 
@@ -185,12 +186,6 @@ def _record(args: argparse.Namespace, recipes: "dict[str, Recipe]", data: "Datas
     }
 
 
-def _write_json(path: Path, record: dict[str, Any]) -> None:
-    import json
-    text = json.dumps(record, indent=2) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
 def _conclude(console: "Console", judged: bool, missed: list[str], results: "list[Result]", seconds: float) -> int:
     """The last line, and the exit status."""
     if not judged:
@@ -204,7 +199,7 @@ def _conclude(console: "Console", judged: bool, missed: list[str], results: "lis
     return 0
 
 
-# --- the options' types ------------------------------------------------------------------------------------------------
+# --- an option's type ------------------------------------------------------------------------------------------------
 
 
 def _nets(text: str) -> tuple[str, ...]:
@@ -215,29 +210,3 @@ def _nets(text: str) -> tuple[str, ...]:
         problem = f"{wrong[0]!r} is not one of them" if wrong else "each once, at least one"
         raise argparse.ArgumentTypeError(f"needs names from {','.join(NETS)}, separated by commas; got {text!r}: {problem}")
     return names
-
-
-def _path(text: str) -> Path:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("must name a place, got an empty string")
-    return Path(text)
-
-
-def _at_least(least: int) -> Any:
-    """A type for argparse: an integer of at least `least`."""
-    return _between(least, None)
-
-
-def _between(least: int, most: int | None) -> Any:
-    """A type for argparse: an integer from `least` to `most`."""
-    def whole(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be an integer, got {text!r}") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
-        if most is not None and value > most:
-            raise argparse.ArgumentTypeError(f"must be at most {most}, got {value}")
-        return value
-    return whole

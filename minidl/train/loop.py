@@ -10,17 +10,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from minidl.autograd import Tensor, no_grad
 from minidl.nn import Module
 from minidl.nn.checks import whole_number
-from minidl.ops import cross_entropy
 from minidl.optim import Optimizer, Schedule
+from minidl.train.losses import classification_loss
 
 Loader = Iterable[tuple[np.ndarray, ...]]
 """Yields batches (x, labels) of NumPy arrays, each time it is walked through: a `minidl.data.DataLoader`."""
+
+Loss = Callable[[Any, Tensor], Tensor]
+"""loss(what the net returns, labels) -> one number, the mean over the labels that count."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Epoch:
     train_loss: float
     """Mean over the pass, while the weights were changing."""
     train_accuracy: float
-    """Fraction of right answers in the pass, in training mode: augmented images, batch statistics."""
+    """Fraction of right answers in the pass, in training mode: augmented images, batch statistics. NaN where there is
+    nothing to be right about: labels that are no class numbers."""
     validation_accuracy: float | None
     """In evaluation mode after the pass; None without validation images."""
     learning_rate: float
@@ -47,76 +53,128 @@ class Evaluation:
 
     loss: float
     accuracy: float
+    """NaN where the labels are no class numbers."""
     count: int
+    """How many labels counted: images, or pixels where every pixel has a label."""
 
 
 def fit(net: Module, optimizer: Optimizer, loader: Loader, epochs: int, schedule: Schedule | None = None, *,
-        loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy, validation: Loader | None = None,
+        loss: Loss | None = None, ignore_index: int | None = None, validation: Loader | None = None,
         on_batch: Callable[[int, int, float], None] | None = None,
         on_epoch: Callable[[Epoch], None] | None = None) -> list[Epoch]:
     """Trains `net` for `epochs` passes over `loader` and returns one record per pass.
 
-    schedule: stepped after every update, so its steps count batches. loss(scores, labels) must give one number, the mean
-    over the batch. on_batch(epoch, batch, loss) is called after every update (both count from 1), on_epoch(record)
-    after every pass. Modules that are in evaluation mode stay in it (a frozen batch norm), unless all are; afterwards
-    every module is in the mode that it had.
+    schedule: stepped after every update, so its steps count batches. loss(outputs, labels) is given whatever the net
+    returns and must give one number, the mean over the batch; without one it is `classification_loss`, which also knows
+    nets with auxiliary heads. ignore_index: the label of what counts neither in the loss (see to it in a loss of your
+    own) nor in the accuracy; a batch of nothing else is passed over. on_batch(epoch, batch, loss) is called after every
+    update (both count from 1), on_epoch(record) after every pass. Modules that are in evaluation mode stay in it (a
+    frozen batch norm), unless all are; afterwards every module is in the mode that it had.
     Errors: FloatingPointError as soon as the loss is NaN or infinite, before it reaches the weights.
     """
     epochs = whole_number("fit", "epochs", epochs)
+    loss = partial(classification_loss, ignore_index=ignore_index) if loss is None else loss
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if not any(id(p) in trained for p in net.parameters()):
         raise ValueError("fit: the optimizer holds none of the net's parameters, so the net would never change: "
                          "make it with this net's parameters(), after the net")
     history = []
     for epoch in range(1, epochs + 1):
-        start = time.perf_counter()
-        train_loss, train_accuracy, rate = _one_pass(net, optimizer, loader, schedule, loss, epoch, on_batch)
+        start, tally = time.perf_counter(), _Tally("fit", ignore_index)
+        rate = _one_pass(net, optimizer, loader, schedule, loss, tally, epoch, on_batch)
+        if not tally.count:
+            raise ValueError(f"fit: the loader gave no batch with a label that counts in epoch {epoch}: a generator can be "
+                             "walked through once only, a DataLoader as often as you like")
         seconds = time.perf_counter() - start
-        score = None if validation is None else evaluate(net, validation, loss).accuracy
-        history.append(Epoch(epoch, train_loss, train_accuracy, score, rate, seconds))
+        score = None if validation is None else evaluate(net, validation, loss, ignore_index=ignore_index).accuracy
+        history.append(Epoch(epoch, tally.loss, tally.accuracy, score, rate, seconds))
         if on_epoch is not None:
             on_epoch(history[-1])
     return history
 
 
-def _one_pass(net: Module, optimizer: Optimizer, loader: Loader, schedule: Schedule | None, loss: Callable, epoch: int,
-              on_batch: Callable[[int, int, float], None] | None) -> tuple[float, float, float]:
-    """One update per batch. Returns mean loss, accuracy, and the learning rate of the last update."""
-    total, right, count, rate = 0.0, 0, 0, math.nan
+def _one_pass(net: Module, optimizer: Optimizer, loader: Loader, schedule: Schedule | None, loss: Loss, tally: "_Tally",
+              epoch: int, on_batch: Callable[[int, int, float], None] | None) -> float:
+    """One update per batch; `tally` adds up how they went. Returns the learning rate of the last update."""
+    rate = math.nan
     with _mode(net, training=True):
-        for batch, (x, labels) in enumerate(_batches("fit", net, loader), start=1):
+        for batch, (x, labels) in enumerate(tally.batches(net, loader), start=1):
             rate = optimizer.param_groups[0]["lr"]
             optimizer.zero_grad()
-            scores = net(x)
-            value = loss(scores, labels)
+            outputs = net(x)
+            value = loss(outputs, labels)
             _refuse_non_finite(value.item(), epoch, batch, rate)
             value.backward()
             optimizer.step()
             if schedule is not None:
                 schedule.step()
-            total += value.item() * labels.size  # labels (N,) or, per pixel, (N, H, W)
-            right += _right_answers(scores, labels)
-            count += labels.size
+            tally.add(value.item(), outputs, labels)
             if on_batch is not None:
                 on_batch(epoch, batch, value.item())
-    if not count:
-        raise ValueError(f"fit: the loader gave no batch in epoch {epoch}: a generator can be walked through once only, "
-                         "a DataLoader as often as you like")
-    return total / count, right / count, rate
+    return rate
 
 
-def evaluate(net: Module, loader: Loader, loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy) -> Evaluation:
-    """Mean loss and accuracy over `loader`, in evaluation mode and without a graph; the net is left as it was."""
-    total, right, count = 0.0, 0, 0
+def evaluate(net: Module, loader: Loader, loss: Loss | None = None, *, ignore_index: int | None = None) -> Evaluation:
+    """Mean loss and accuracy over `loader`, in evaluation mode and without a graph; the net is left as it was.
+
+    loss and ignore_index: as `fit` takes them.
+    """
+    loss = partial(classification_loss, ignore_index=ignore_index) if loss is None else loss
+    tally = _Tally("evaluate", ignore_index)
     with evaluating(net):
-        for x, labels in _batches("evaluate", net, loader):
-            scores = net(x)
-            total += loss(scores, labels).item() * labels.size
-            right += _right_answers(scores, labels)
-            count += labels.size
-    if not count:
-        raise ValueError("evaluate: the loader gave no batch, so there is nothing to average over: is it a used-up generator?")
-    return Evaluation(total / count, right / count, count)
+        for x, labels in tally.batches(net, loader):
+            outputs = net(x)
+            tally.add(loss(outputs, labels).item(), outputs, labels)
+    if not tally.count:
+        raise ValueError("evaluate: the loader gave no batch with a label that counts, so there is nothing to average over: "
+                         "is it a used-up generator?")
+    return Evaluation(tally.loss, tally.accuracy, tally.count)
+
+
+class _Tally:
+    """Adds up losses and right answers over batches, each label that counts with the same weight."""
+
+    def __init__(self, who: str, ignore_index: int | None) -> None:
+        if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer))):
+            raise TypeError(f"{who}: ignore_index must be an integer or None, got {ignore_index!r}: it is one of the labels")
+        self.who, self.ignore_index = who, ignore_index
+        self.total, self.right, self.count = 0.0, 0.0, 0
+
+    def batches(self, net: Module, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
+        """The loader's batches (x, labels) as tensors on the net's device, but for those without a label that counts."""
+        device = _device_of(net)
+        for batch in loader:
+            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+                parts = len(batch) if isinstance(batch, (tuple, list)) else type(batch).__name__
+                raise TypeError(f"{self.who}: every batch must be a pair (x, labels), got {parts}"
+                                f"{' arrays' if isinstance(parts, int) else ''}: pass DataLoader(images, labels, ...)")
+            x, labels = (part if isinstance(part, Tensor) else Tensor(part) for part in batch)
+            if self.counted(labels).any():
+                yield x.to(device), labels.to(device)
+
+    def add(self, loss: float, outputs: Any, labels: Tensor) -> None:
+        """One batch: `loss` is its mean; an answer is where the scores, the first of the outputs, are largest."""
+        scores = outputs[0] if isinstance(outputs, tuple) and outputs else outputs
+        counts = self.counted(labels)
+        n = int(counts.sum())
+        self.total += loss * n
+        self.count += n
+        if _are_scores(scores, labels):
+            self.right += int(((scores.argmax(axis=1) == labels).data & counts).sum())
+        else:
+            self.right = math.nan  # numbers to come close to, for example: no answer is right or wrong
+
+    def counted(self, labels: Tensor) -> Any:
+        """Which labels count: an array of booleans like them, (N,) or, per pixel, (N, H, W)."""
+        return np.ones_like(labels.data, dtype=bool) if self.ignore_index is None else labels.data != self.ignore_index
+
+    @property
+    def loss(self) -> float:
+        return self.total / self.count
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.count
 
 
 def predict(net: Module, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
@@ -151,24 +209,14 @@ def _mode(net: Module, training: bool) -> Iterator[None]:
             module.training = mode
 
 
-def _batches(who: str, net: Module, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
-    """The loader's batches (x, labels) as tensors on the net's device."""
-    device = _device_of(net)
-    for batch in loader:
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            parts = len(batch) if isinstance(batch, (tuple, list)) else type(batch).__name__
-            raise TypeError(f"{who}: every batch must be a pair (x, labels), got {parts}"
-                            f"{' arrays' if isinstance(parts, int) else ''}: pass DataLoader(images, labels, ...)")
-        x, labels = (part if isinstance(part, Tensor) else Tensor(part) for part in batch)
-        yield x.to(device), labels.to(device)
+def _are_scores(scores: Any, labels: Tensor) -> bool:
+    """Whether the labels are numbers of the classes along axis 1 of the scores."""
+    return (isinstance(scores, Tensor) and scores.ndim > 1 and labels.dtype.kind in "iu"
+            and scores.shape[:1] + scores.shape[2:] == labels.shape)
 
 
 def _device_of(net: Module) -> str:
     return next((parameter.device for parameter in net.parameters()), "cpu")
-
-
-def _right_answers(scores: Tensor, labels: Tensor) -> int:
-    return int((scores.argmax(axis=1) == labels).numpy().sum())
 
 
 def _refuse_non_finite(loss: float, epoch: int, batch: int, rate: float) -> None:

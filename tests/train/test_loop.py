@@ -195,3 +195,145 @@ def test_accuracy_of_labels_per_pixel_counts_pixels():
     result = evaluate(net, batches)
     assert result.count == 32
     assert 0 <= result.accuracy <= 1
+
+
+# --- labels that do not count -----------------------------------------------------------------------------------------
+
+
+def pixels(ignored):
+    """(x (2, 1, 4, 3), labels (2, 4, 3)) with that many labels of 255 in the second image."""
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 3, (2, 4, 3))
+    labels[1].ravel()[:ignored] = 255
+    return rng.standard_normal((2, 1, 4, 3)).astype(np.float32), labels
+
+
+def loss_and_accuracy_by_hand(net, batches):
+    """Over all labels but 255, each with the same weight, by plain loops in float64."""
+    losses, right = [], []
+    for x, labels in batches:
+        scores = predict(net, x).astype(float)
+        for n, *place in zip(*np.nonzero(labels != 255)):
+            row, label = scores[(n, slice(None), *place)], labels[(n, *place)]
+            losses.append(np.log(np.exp(row).sum()) - row[label])
+            right.append(row.argmax() == label)
+    return np.mean(losses), np.mean(right), len(losses)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+def test_ignored_labels_count_neither_in_loss_nor_in_accuracy_and_batches_weigh_by_what_counts(dtype):
+    net = nn.Conv2d(1, 3, 1)
+    batches = [(x, labels.astype(dtype)) for x, labels in (pixels(0), pixels(10))]  # 24 labels that count, and 14
+    expected = loss_and_accuracy_by_hand(net, batches)
+    result = evaluate(net, batches, ignore_index=255)
+    np.testing.assert_allclose((result.loss, result.accuracy, result.count), expected, rtol=1e-6)
+    assert expected[2] == 38
+    record = fit(net, SGD(net.parameters(), lr=0.0), batches, 1, ignore_index=255, validation=batches)[0]
+    np.testing.assert_allclose((record.train_loss, record.train_accuracy, record.validation_accuracy),
+                               (expected[0], expected[1], expected[1]), rtol=1e-6)
+
+
+def test_a_class_that_the_net_knows_can_be_ignored_too():
+    net = nn.Linear(2, 3)
+    x, labels = blobs(40)
+    net.weight.data, net.bias.data = np.zeros((3, 2), np.float32), np.array([0, 9, 0], np.float32)  # always says 1
+    assert evaluate(net, [(x, labels)]).accuracy == (labels == 1).mean() > 0
+    assert evaluate(net, [(x, labels)], ignore_index=1).accuracy == 0
+    assert evaluate(net, [(x, labels)], ignore_index=2).accuracy == (labels == 1).sum() / (labels != 2).sum()
+
+
+def test_a_batch_of_ignored_labels_alone_is_passed_over():
+    net = nn.Linear(2, 3)
+    x, labels = blobs(8)
+    optimizer = SGD(net.parameters(), lr=0.1)
+    schedule, seen = CosineAnnealingLR(optimizer, T_max=10), []
+    batches = [(x, np.full(8, -1)), (x, labels)]
+    fit(net, optimizer, batches, 1, schedule, ignore_index=-1, on_batch=lambda *b: seen.append(b[:2]))
+    assert (schedule.steps, seen) == (1, [(1, 1)])
+    assert evaluate(net, batches, ignore_index=-1) == evaluate(net, batches[1:], ignore_index=-1)
+    for work in (lambda: fit(net, optimizer, batches[:1], 1, ignore_index=-1),
+                 lambda: evaluate(net, batches[:1], ignore_index=-1)):
+        with pytest.raises(ValueError, match="no batch with a label that counts"):
+            work()
+
+
+def test_a_loss_of_ones_own_sees_all_labels_and_the_accuracy_still_counts_without_the_ignored():
+    net, seen = nn.Linear(2, 3), []
+
+    def loss(outputs, labels):
+        seen.append(labels.numpy())
+        return minidl.ops.cross_entropy(outputs, labels, ignore_index=-1)
+
+    x, labels = blobs(6)
+    labels[:3] = -1
+    result = evaluate(net, [(x, labels)], loss, ignore_index=-1)
+    np.testing.assert_array_equal(seen, [labels])
+    assert result.accuracy == accuracy(predict(net, x[3:]), labels[3:])
+    assert result == evaluate(net, [(x, labels)], ignore_index=-1)
+
+
+@pytest.mark.parametrize("wrong", ["255", 255.0, True])
+def test_ignore_index_must_be_an_integer(wrong):
+    net = nn.Linear(2, 3)
+    for who, work in (("fit", lambda: train(net, ignore_index=wrong)),
+                      ("evaluate", lambda: evaluate(net, [blobs(4)], ignore_index=wrong))):
+        with pytest.raises(TypeError, match=f"{who}: ignore_index must be an integer or None"):
+            work()
+
+
+# --- nets with more than one output -----------------------------------------------------------------------------------
+
+
+class WithHeads(nn.Module):
+    """Three classifiers of the same x: all of them in training mode, the first alone in evaluation mode."""
+
+    def __init__(self):
+        self.own, self.first, self.second = nn.Linear(2, 3), nn.Linear(2, 3), nn.Linear(2, 3)
+
+    def forward(self, x):
+        return (self.own(x), self.first(x), self.second(x)) if self.training else self.own(x)
+
+
+def test_a_net_with_heads_trains_them_and_is_judged_by_its_own_scores():
+    x, labels = blobs(20)
+    net = WithHeads()
+    net.own.weight.data, net.own.bias.data = np.zeros((3, 2), np.float32), np.array([0, 0, 1], np.float32)  # always says 2
+    net.first.bias.data = np.array([50, 0, 0], np.float32)  # says 0, very surely
+    before = {name: value.copy() for name, value in net.state_dict().items()}
+    record = fit(net, SGD(net.parameters(), lr=0.1), [(x, labels)], 1, validation=[(x, labels)])[0]
+    assert record.train_accuracy == (labels == 2).mean()
+    assert record.train_loss > 5  # the sure head weighs in
+    assert evaluate(net, [(x, labels)]).loss < 1.5  # but not in evaluation mode
+    assert all(not np.array_equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_loss_of_ones_own_is_given_whatever_the_net_returns():
+    kinds = []
+
+    def loss(outputs, labels):
+        kinds.append(type(outputs))
+        return minidl.ops.cross_entropy(outputs[0] if isinstance(outputs, tuple) else outputs, labels)
+
+    net = WithHeads()
+    fit(net, SGD(net.parameters(), lr=0.1), [blobs(6)], 1, loss=loss, validation=[blobs(4)])
+    assert kinds == [tuple, Tensor]
+
+
+class Reshape(nn.Module):
+    def __init__(self, shape):
+        self.shape = shape
+
+    def forward(self, x):
+        return x.reshape(self.shape)
+
+
+def test_where_labels_are_no_classes_there_is_no_accuracy():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((8, 2)).astype(np.float32)
+    four, one, counts = x @ np.ones((2, 4), np.float32), x[:, 0], np.arange(8)
+    for targets, outputs in ((four, (8, 4)), (one, (8,)), (one, (8, 1)), (counts, (8,))):
+        net = nn.Sequential(nn.Linear(2, targets[0].size), Reshape(outputs))
+        record = fit(net, SGD(net.parameters(), lr=0.01), [(x, targets)] * 2, 1,
+                     loss=lambda y, targets: ((y.reshape(targets.shape) - targets.astype(np.float32)) ** 2).mean())[0]
+        assert np.isfinite(record.train_loss)
+        assert np.isnan(record.train_accuracy)

@@ -1,0 +1,307 @@
+"""Say what is in pictures: a network, a file with its weights, the most probable classes of every image.
+
+    minidl predict resnet18 --weights resnet18.pth --classes imagenet.txt cat.jpg dog.jpg
+    minidl predict mini-vgg --weights mine.safetensors --json answers.json shirts/*.png
+
+Weights are .safetensors, PyTorch's .pth, or .npz; no code in them is ever run. How many classes there are is read off
+the weights; name other options that they were trained with by --option. googlenet-torchvision takes
+transform_input=true unless told otherwise: its published weights need it.
+
+A file of class names is text, one name per line, the first for class 0; or JSON, a list of names or {"0": name,
+"1": name, ...}, where a name may be a pair such as ["n01440764", "tench"]. Without one, classes are numbers.
+
+Weights answer well only to images prepared as in their training. Each network has a usual preparation, shown above the
+answers; --preprocessing takes another one:
+    torchvision    red, green, blue, minus ImageNet's mean, over its standard deviation (the usual one)
+    caffe          blue, green, red from 0 to 255, minus 104, 117, 123 (googlenet, resnet50-paper and the like)
+    caffe-alexnet  the same, cut to 227 x 227 (alexnet)
+    vgg            blue, green, red from 0 to 255, minus 103.939, 116.779, 123.68 (the authors' VGG-16 and VGG-19)
+    cifar          as torchvision, 32 x 32 (resnet20-cifar and the like)
+    grey           one channel, 28 x 28, as `minidl demo` prepares Fashion-MNIST (mini-vgg, mini-inception, mini-resnet)
+
+Exit status: 0; 1 if an image could not be read (the others are done); 2 for wrong usage or unusable weights; 130 after
+Ctrl-C.
+"""
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minidl.cli.arguments import at_least, between, place
+from minidl.cli.classes import read_classes
+from minidl.cli.errors import UserError
+from minidl.cli.files import writable_file, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from minidl.data import Preprocessing
+    from minidl.nn import Module
+
+State = dict[str, "np.ndarray"]
+
+HELP = "name what is in pictures, by a network and its weights"
+PREPROCESSINGS = ("torchvision", "caffe", "caffe-alexnet", "vgg", "cifar", "grey")
+USUAL = {"alexnet": "caffe-alexnet", "googlenet": "caffe", "resnet*-paper": "caffe", "*-cifar": "cifar", "mini-*": "grey",
+         "*": "torchvision"}
+"""The preparation by the network's name, the first pattern that fits: where the weights that one finds were trained."""
+GROUP = 4
+"""How many images go through the net together; its maps and the convolutions' scratch memory grow with them."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `minidl predict`."""
+    parser.add_argument("name", metavar="NAME", help="the network, such as resnet18, vgg16, googlenet-torchvision or mini-vgg")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=place, help="image files of any usual format")
+    parser.add_argument("--weights", metavar="FILE", type=place, required=True, help="the weights: .safetensors, .pth or .npz")
+    parser.add_argument("--classes", metavar="FILE", type=place, help="names of the classes: one per line, or JSON")
+    parser.add_argument("--top", metavar="K", type=at_least(1), default=5, help="how many classes to show (default: 5)")
+    parser.add_argument("--preprocessing", metavar="P", choices=PREPROCESSINGS,
+                        help=f"how the weights expect images: {', '.join(PREPROCESSINGS)} (default: the network's usual one)")
+    parser.add_argument("--size", metavar="N", type=between(1, 4096),
+                        help="cut images to N x N (default: the network's own image size)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--json", metavar="FILE", type=place, help="also write the answers to this file, replacing it")
+    parser.add_argument("--option", metavar="KEY=VALUE", type=_option, action="append", default=[],
+                        help="an option of the network, such as num_classes=10, width=0.5 or batch_norm=true; may be repeated")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Looks at all files that are named once, loads the weights, then goes through the images. Returns the exit status."""
+    from rich.console import Console
+    console = Console(highlight=False)
+    args.name = _network(args.name)
+    classes = None if args.classes is None else read_classes(args.classes, "--classes")
+    if args.json is not None:
+        writable_file(args.json, "--json")
+    net, options = _make_net(args.name, dict(args.option), args.weights)
+    _check_classes(classes, net, args)
+    chosen = args.preprocessing or _usual(args.name, options)
+    preprocessing = _preprocessing(chosen, args, net)
+    with _user_errors("--device", RuntimeError):
+        net.to(args.device)
+    p = preprocessing
+    _print(console, f"{args.name}, weights {args.weights}; images: {chosen} (shorter side {p.resize}, "
+                    f"middle {p.crop} x {p.crop}, {p.order})")
+    answers, failed = _predict(console, args, net, preprocessing, classes)
+    if args.json is not None:
+        settings = {"network": args.name, "options": options, "preprocessing": {"name": chosen} | vars(preprocessing)}
+        write_json(args.json, _record(args, settings, answers, failed))
+    for path, message in failed.items():
+        print(_printable(f"minidl predict: error: {path}: {message}", sys.stderr.encoding), file=sys.stderr)
+    return 1 if failed else 0
+
+
+# --- the network --------------------------------------------------------------------------------------------------------
+
+
+def _network(name: str) -> str:
+    """The name as the zoo writes it."""
+    from minidl import models
+    try:
+        name = models.find(name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if name.startswith("fcn"):
+        raise UserError(f"{name} names a class for every pixel, not for the whole image: build it in Python with "
+                        f"minidl.models.build({name!r}) and take scores.argmax(axis=1)")
+    return name
+
+
+def _make_net(name: str, options: dict[str, Any], path: Path) -> "tuple[Module, dict[str, Any]]":
+    """The network with the weights of the file, and the options that it was built with."""
+    from minidl import models
+    from minidl.nn import init
+    state = _read_weights(path)
+    if name.startswith("googlenet"):
+        state, options = _without_heads(name, state, options)
+    with _user_errors(name, ValueError, TypeError), init.no_values():
+        net = models.build(name, **options)
+        last = state.get(_last_matrix(net))
+        if last is not None and last.ndim == 2 and "num_classes" not in options:
+            options = options | {"num_classes": last.shape[0]}
+            net = models.build(name, **options)
+    try:
+        net.load_state_dict(state)
+    except ValueError as error:
+        raise UserError(f"--weights: {path} does not fit {name}: {_shortened(str(error))}") from None
+    return net, options
+
+
+def _read_weights(path: Path) -> State:
+    """name -> array, without the prefix that PyTorch's DataParallel gives to every name."""
+    from minidl import interop
+    if not path.is_file():
+        raise UserError(f"--weights: {path} must be a file, but "
+                        f"{'that is a folder' if path.is_dir() else 'nothing is there'}; check the spelling")
+    with _user_errors("--weights", ValueError, OSError):
+        state = dict(interop.load(path))
+    if state and all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): array for name, array in state.items()}
+    return state
+
+
+def _without_heads(name: str, state: State, options: dict[str, Any]) -> tuple[State, dict[str, Any]]:
+    """What GoogLeNet's files need: the auxiliary heads, which serve training only, are left out of the net and the weights."""
+    options = {"aux": False} | options
+    if not options["aux"]:
+        state = {key: array for key, array in state.items() if not key.startswith(("aux1.", "aux2."))}
+    torchvision = name == "googlenet-torchvision" or options.get("variant") == "torchvision"
+    if torchvision and options.get("in_channels", 3) == 3:
+        options = {"transform_input": True} | options  # the published weights saw images normalised in another way
+    return state, options
+
+
+def _last_matrix(net: "Module") -> str:
+    """The name of the matrix with a row per class. The net knows it: a file may hold its arrays in any order."""
+    return [name for name, parameter in net.named_parameters() if parameter.ndim == 2][-1]
+
+
+def _check_classes(classes: list[str] | None, net: "Module", args: argparse.Namespace) -> None:
+    count = dict(net.named_parameters())[_last_matrix(net)].shape[0]
+    if classes is not None and len(classes) != count:
+        raise UserError(f"--classes: there must be a name for each of the {count} classes of {args.weights}, but "
+                        f"{args.classes} has {len(classes)}; is it the file of another data set?")
+
+
+def _shortened(message: str, most: int = 3) -> str:
+    """The first and the last line and a few in between: weights of another network may not fit in a thousand places."""
+    head, *lines = [line.strip() for line in message.splitlines()]
+    if len(lines) > most + 1:
+        lines = [*lines[:most], f"... and {len(lines) - 1 - most} more", lines[-1]]
+    return "; ".join([head, *lines])
+
+
+@contextlib.contextmanager
+def _user_errors(what: str, *kinds: type[Exception]) -> Iterator[None]:
+    """A `with` block whose errors of these kinds are the user's to put right."""
+    try:
+        yield
+    except kinds as error:
+        raise UserError(f"{what}: {error}") from error
+
+
+# --- the images ---------------------------------------------------------------------------------------------------------
+
+
+def _usual(name: str, options: dict[str, Any]) -> str:
+    """The preparation that published weights of the network expect."""
+    usual = next(value for pattern, value in USUAL.items() if fnmatchcase(name, pattern))
+    return "torchvision" if options.get("variant") == "torchvision" else usual
+
+
+def _preprocessing(chosen: str, args: argparse.Namespace, net: Any) -> "Preprocessing":
+    """The one of that name, for images of the network's size."""
+    from minidl.data import PREPROCESSINGS as TABLE
+    preprocessing = TABLE[chosen]
+    if preprocessing.channels != net.in_channels:
+        raise UserError(f"--preprocessing: {chosen} makes images of {preprocessing.channels} channel(s), but {args.name} with "
+                        f"in_channels={net.in_channels} takes {net.in_channels}; choose another one")
+    return preprocessing.for_size(args.size or net.image_size)
+
+
+def _predict(console: "Console", args: argparse.Namespace, net: "Module", preprocessing: "Preprocessing",
+             classes: list[str] | None) -> tuple[list[dict[str, Any]], dict[Path, str]]:
+    """What --json holds of each image, and the errors of those that could not be read. Prints as it goes."""
+    from rich.console import Console
+    from rich.progress import Progress
+    paths = list(dict.fromkeys(args.images))
+    bars = console if console.is_terminal else Console(stderr=True)
+    answers: list[dict[str, Any]] = []
+    failed: dict[Path, str] = {}
+    with Progress(console=bars, transient=True, disable=not bars.is_terminal or len(paths) <= GROUP) as progress:
+        task = progress.add_task("images", total=len(paths))
+        for group in _groups(paths, preprocessing, failed):
+            for path, probabilities in zip(group, _probabilities(net, list(group.values()), args)):
+                answers.append({"image": str(path), "predictions": _best(probabilities, args.top, classes)})
+                _show(console, answers[-1], named=classes is not None)
+            progress.update(task, completed=len(answers) + len(failed))
+    return answers, failed
+
+
+def _groups(paths: list[Path], preprocessing: "Preprocessing", failed: dict[Path, str]) -> "Iterator[dict[Path, np.ndarray]]":
+    """A few images at a time, as the net takes them: there may be more than fit into memory."""
+    from minidl.data import read_image
+    group: dict[Path, np.ndarray] = {}
+    for path in paths:
+        try:
+            group[path] = preprocessing(read_image(path))
+        except ImportError as error:
+            raise UserError(str(error)) from None
+        except (OSError, ValueError, MemoryError) as error:
+            failed[path] = " ".join(str(error).removeprefix("read_image: ").split()) or type(error).__name__
+        if len(group) == GROUP:
+            yield group
+            group = {}
+    if group:
+        yield group
+
+
+def _probabilities(net: "Module", images: "list[np.ndarray]", args: argparse.Namespace) -> "np.ndarray":
+    """(N, C), rows that add up to 1."""
+    import numpy as np
+
+    from minidl.autograd import Tensor
+    from minidl.ops import softmax
+    from minidl.train import predict
+    size = images[0].shape[-1]
+    with _user_errors(f"{args.name} cannot take images of {size} x {size} (see --size and --option image_size=N)", ValueError):
+        scores = predict(net, np.stack(images), batch_size=len(images))
+    if not np.isfinite(scores).all():
+        raise UserError(f"{args.weights}: the scores are not finite, so they rank nothing: are the weights damaged, or from a "
+                        "training that diverged?", status=1)
+    return softmax(Tensor(scores.astype(np.float64)), dim=1).numpy()
+
+
+def _best(probabilities: "np.ndarray", top: int, classes: list[str] | None) -> list[dict[str, Any]]:
+    """The most probable classes, the best first."""
+    order = (-probabilities).argsort(kind="stable")[:top]  # stable: equal ones in order of their numbers
+    return [{"class": int(c), "name": None if classes is None else classes[c], "probability": float(probabilities[c])}
+            for c in order]
+
+
+# --- what is printed and written ------------------------------------------------------------------------------------------
+
+
+def _show(console: "Console", answer: dict[str, Any], named: bool) -> None:
+    _print(console, "")
+    _print(console, answer["image"], style="bold")
+    _print(console, f"  probability  {'class':>5}" + "  name" * named)
+    for best in answer["predictions"]:
+        _print(console, f"  {100 * best['probability']:9.2f} %  {best['class']:5}" + f"  {best['name']}" * named)
+
+
+def _print(console: "Console", text: str, style: str = "") -> None:
+    """One line as it is: brackets are no markup, and names that the terminal cannot show are spelt out."""
+    from rich.text import Text
+    console.print(Text(_printable(text, console.encoding), style), soft_wrap=True)
+
+
+def _printable(text: object, encoding: str) -> str:
+    """`text` with \\x1b and the like for what is no character, or none that `encoding` has."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return plain.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _record(args: argparse.Namespace, settings: dict[str, Any], answers: list[dict[str, Any]],
+            failed: dict[Path, str]) -> dict[str, Any]:
+    """What --json writes."""
+    from minidl import __version__
+    return {"minidl": __version__, **settings, "weights": str(args.weights), "device": args.device, "images": answers,
+            "failed": [{"image": str(path), "error": message} for path, message in failed.items()]}
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """The type of KEY=VALUE: true, false and numbers are what they look like, the rest is text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier() or not value:
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, such as num_classes=10, got {text!r}")
+    try:
+        return key, json.loads(value.lower())
+    except ValueError:
+        return key, value
