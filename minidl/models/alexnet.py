@@ -14,8 +14,10 @@ def alexnet(num_classes: int = 1000, *, variant: str = "paper", in_channels: int
     224x224 images, 61,100,840 parameters. Its keys are torchvision's.
     """
     choose("alexnet", "variant", variant, ("paper", "torchvision"))
+    if image_size is None:
+        image_size = 227 if variant == "paper" else 224
     make = _paper if variant == "paper" else _one_weird_trick
-    return make(Knobs("alexnet", num_classes, in_channels, width, image_size or (227 if variant == "paper" else 224)))
+    return make(Knobs("alexnet", num_classes, in_channels, width, image_size))
 
 
 def _paper(c: Knobs) -> Classifier:

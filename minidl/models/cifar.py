@@ -1,27 +1,19 @@
 """The ResNets and plain nets of 6 n + 2 layers for CIFAR-10's 32x32 images: He et al. 2016, section 4.2."""
-from collections.abc import Mapping
 from typing import Any
 
 from minidl.models.network import Classifier, Knobs, choose, small_start
 from minidl.models.resnet import BasicBlock, PlainBlock, conv, stage, start_as_identity
-from minidl.nn import AdaptiveAvgPool2d, BatchNorm2d, Flatten, Linear, LoadReport, ReLU
+from minidl.nn import AdaptiveAvgPool2d, BatchNorm2d, Flatten, Linear, ReLU
 from minidl.nn.checks import flag, whole_number
 
 
 class CifarNet(Classifier):
     """Keys: conv1, bn1, layerL.i.{conv1,bn1,conv2,bn2}, fc."""
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """Also from checkpoints whose keys start with "module." or whose last layer is called "linear"."""
-        if isinstance(state, Mapping):
-            state = {_fc(str(key)): x for key, x in state.items()}
-        return super().load_state_dict(state, strict)
-
-
-def _fc(key: str) -> str:
-    """The key with "fc" where the last layer is called "linear"."""
-    start, _, end = key.rpartition("linear.")
-    return f"{start}fc.{end}" if start in ("", "module.") and end in ("weight", "bias") and end != key else key
+    def _renamed(self, state: dict[Any, Any]) -> dict[Any, Any]:
+        """The last layer is called "linear" in some checkpoints."""
+        ours = {"linear.weight": "fc.weight", "linear.bias": "fc.bias"}
+        return {ours.get(key, key): x for key, x in state.items()}
 
 
 def resnet_cifar(depth: int = 20, num_classes: int = 10, *, shortcut: str = "A", zero_init_residual: bool = False,

@@ -9,6 +9,7 @@ import numpy as np
 from minidl.autograd import Tensor, no_grad, shapes_only, watch
 from minidl.backend import to_device
 from minidl.function import Function
+from minidl.models.googlenet import AuxiliaryHead
 from minidl.nn import AdaptiveAvgPool2d, AvgPool2d, Conv2d, Flatten, Identity, Linear, Module, Parameter, init
 from minidl.nn.checks import whole_number
 from minidl.nn.module import watch_calls
@@ -26,16 +27,21 @@ def to_fully_convolutional(net: Module, image_size: int | None = None) -> Any:
     """A new net with the same weights that slides over larger images: scores (N, num_classes, OH, OW), one per place.
 
     The first fully connected layer behind `Flatten` becomes a convolution as large as the map that it saw (7x7 in VGG), the
-    others 1x1; an adaptive average pool becomes the window that it was at `image_size` (default: net.image_size). At that
+    others 1x1; an adaptive average pool becomes the window that it was at `image_size` (the zoo's nets know theirs). At that
     size OH = OW = 1 and the scores are the classifier's; a 224 net gives 3x3 at 288. Their mean over the map is the dense
     evaluation of VGG's section 3.2. Auxiliary heads are left out.
     Errors: ValueError for a net that does not end in Flatten and Linear layers, or whose pooling is no sliding window.
     """
-    size = whole_number("to_fully_convolutional", "image_size", image_size or getattr(net, "image_size", 224))
-    steps = _run(net, size)
-    flat = [i for i, step in enumerate(steps) if isinstance(step.layer, Flatten)]
-    if len(flat) != 1 or len(steps[flat[0]].shape) != 4:
-        raise ValueError(f"to_fully_convolutional: {type(net).__name__} must flatten its last map once, with a Flatten layer, "
+    who = "to_fully_convolutional"
+    if not isinstance(net, Module):
+        raise TypeError(f"{who}: needs a net (a Module), got {type(net).__name__}")
+    size = getattr(net, "image_size", None) if image_size is None else image_size
+    if size is None:
+        raise ValueError(f"{who}: {type(net).__name__} does not say how large its images are: give image_size=...")
+    steps = _run(net, whole_number(who, "image_size", size))
+    flat = [i for i, step in enumerate(steps) if _flattens_maps(step)]
+    if len(flat) != 1:
+        raise ValueError(f"{who}: {type(net).__name__} must flatten its last map once, with a Flatten layer, "
                          f"and then be Linear; it does so {len(flat)} times: only classifiers can be turned")
     changes: dict[str, Module] = {}
     height, width = steps[flat[0]].shape[2:]
@@ -52,6 +58,12 @@ def to_fully_convolutional(net: Module, image_size: int | None = None) -> Any:
     return _copy_with(net, changes)
 
 
+def _flattens_maps(step: Step) -> bool:
+    """Whether this layer makes one vector of each map (C, H, W)."""
+    layer = step.layer
+    return isinstance(layer, Flatten) and len(step.shape) == 4 and layer.start_dim == 1 and layer.end_dim in (-1, 3)
+
+
 def _run(net: Module, size: int) -> list[Step]:
     """The layers of `net` in the order in which an image of that size meets them, in evaluation mode. Computes nothing."""
     names = {id(module): name for name, module in net.named_modules()}
@@ -65,11 +77,12 @@ def _run(net: Module, size: int) -> list[Step]:
         inside.pop()
 
     def record(function: Function, inputs: tuple, output: Any) -> None:
-        if inside:
+        if inside and id(inside[-1]) in names:  # a layer that forward makes for itself is no part of the net
             steps.append(Step(names[id(inside[-1])], inside[-1], inputs[0].shape))
 
     parameter = next(net.parameters(), None)
-    channels = getattr(net, "in_channels", 3)
+    first = next((layer for layer in net.modules() if isinstance(layer, Conv2d)), None)
+    channels = getattr(net, "in_channels", 3 if first is None else first.in_channels)
     x = np.zeros((1, channels, size, size), np.float32 if parameter is None else parameter.dtype)
     before = [(module, module.training) for module in net.modules()]
     try:
@@ -97,9 +110,10 @@ def _as_convolution(linear: Linear, height: int, width: int) -> Conv2d:
     channels = linear.in_features // (height * width)
     with init.no_values():
         conv = Conv2d(channels, linear.out_features, (height, width), bias=linear.bias is not None)
-    conv.weight = Parameter(linear.weight.data.reshape(linear.out_features, channels, height, width))
+    weight = linear.weight.data.reshape(linear.out_features, channels, height, width)
+    conv.weight = Parameter(weight, linear.weight.requires_grad)
     if linear.bias is not None:
-        conv.bias = Parameter(linear.bias.data)
+        conv.bias = Parameter(linear.bias.data, linear.bias.requires_grad)
     return conv
 
 
@@ -110,7 +124,7 @@ def _copy_with(net: Module, changes: dict[str, Module]) -> Any:
         if name in changes:
             changes[name].training = module.training
             memo[id(module)] = changes[name]
-        elif name in ("aux1", "aux2"):
+        elif isinstance(module, AuxiliaryHead):
             memo[id(module)] = None
     with no_grad():
         return copy.deepcopy(net, memo)

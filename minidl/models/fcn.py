@@ -4,13 +4,14 @@ A VGG-16 whose fully connected layers have become convolutions gives a coarse ma
 that interpolate bilinearly bring it back to the image's size. FCN-32s does so at once, FCN-16s and FCN-8s add scores of
 finer maps (pool4, pool3) on the way. Layers are named as in the authors' net.py.
 """
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from minidl.autograd import Tensor, as_tensor
-from minidl.models.network import Knobs, Network
+from minidl.models.network import Knobs, Network, without_prefix
 from minidl.models.vgg import STAGES, convolutions
 from minidl.nn import Conv2d, ConvTranspose2d, Dropout, MaxPool2d, Module, ReLU, Sequential, init
 from minidl.nn.checks import flag
@@ -73,18 +74,19 @@ class FCN(Network):
         if not isinstance(state, Mapping):
             raise TypeError(f"FCN.start_from: needs a VGG-16 or its state_dict, got {type(vgg16).__name__}: "
                             "load the file first")
-        ours = self.state_dict()
+        state, ours = without_prefix(state), self.state_dict()
         theirs = {"fc6": "classifier.0", "fc7": "classifier.3"} | {
             f"features.{i}": f"features.{i}" for i, layer in enumerate(self.features) if isinstance(layer, Conv2d)}
         taken = {}
         for layer, source in theirs.items():
             for part in ("weight", "bias"):
                 key, shape = f"{source}.{part}", ours[f"{layer}.{part}"].shape
-                if key not in state or np.size(state[key]) != np.prod(shape):
+                flat = (shape[0], math.prod(shape[1:])) if part == "weight" else shape
+                if key not in state or np.shape(state[key]) not in (shape, flat):
                     arrived = np.shape(state[key]) if key in state else "nothing of that name"
                     raise ValueError(f"FCN.start_from: {layer}.{part} {shape} is made of {key}, got {arrived}: needs a VGG-16 "
                                      "without batch norm, of the same width and in_channels, for images of 224")
-                taken[f"{layer}.{part}"] = state[key].reshape(shape)
+                taken[f"{layer}.{part}"] = np.reshape(state[key], shape)
         self.load_state_dict(taken, strict=False)
 
 

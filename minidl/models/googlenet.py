@@ -168,7 +168,7 @@ class GoogLeNet(Network):
     def transformed(self, x: Any) -> Tensor:
         """x, normalised by ImageNet's mean and standard deviation, as its first weights expect it: (x - .5) / .5."""
         x = as_tensor(x)
-        if not self.transform_input:
+        if not self.transform_input or x.dtype.kind != "f":  # what is not floating, the first convolution refuses
             return x
         mean, std = (np.array(values, x.dtype).reshape(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         scale, shift = (Tensor(values).to(x.device) for values in (std / 0.5, (mean - 0.5) / 0.5))

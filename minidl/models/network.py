@@ -25,9 +25,19 @@ class Network(Module):
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadReport:
         """As every module's; the prefix "module." that PyTorch's DataParallel puts before all keys is taken off."""
-        if isinstance(state, Mapping) and state and all(str(key).startswith("module.") for key in state):
-            state = {str(key).removeprefix("module."): x for key, x in state.items()}
+        if isinstance(state, Mapping):
+            state = self._renamed(without_prefix(state))
         return super().load_state_dict(state, strict)
+
+    def _renamed(self, state: dict[Any, Any]) -> dict[Any, Any]:
+        """The checkpoint in this net's words, for families that others write down differently. `state` may be changed."""
+        return state
+
+
+def without_prefix(state: Mapping[str, Any], prefix: str = "module.") -> dict[str, Any]:
+    """The same entries without a prefix that all of their names have."""
+    shared = all(str(key).startswith(prefix) for key in state)
+    return {str(key).removeprefix(prefix): x for key, x in state.items()} if shared else dict(state)
 
 
 class Classifier(Network, Sequential):
@@ -77,7 +87,7 @@ class Knobs:
 def small_start(linear: Linear) -> Linear:
     """The last layer of a classifier, drawn with standard deviation .01 (AlexNet's section 5; VGG's 3.1 means the same).
 
-    First scores are then near 0 and the first loss is near log(num_classes), however large the features are.
+    In training, first scores are then near 0 and the first loss is near log(num_classes).
     """
     init.normal(linear.weight, std=0.01)
     return linear

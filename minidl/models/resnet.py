@@ -1,5 +1,4 @@
 """ResNet: He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition". Nets for ImageNet."""
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from minidl.autograd import Tensor, as_tensor, pad
@@ -11,7 +10,6 @@ from minidl.nn import (
     Flatten,
     Identity,
     Linear,
-    LoadReport,
     MaxPool2d,
     Module,
     ReLU,
@@ -148,12 +146,11 @@ def start_as_identity(net: Module) -> None:
 class ResNet(Classifier):
     """The layers of table 1, from conv1 to fc; keys are torchvision's."""
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """As every net's; a bias of conv1, which the authors' own ResNet-50 has, goes into the mean that bn1 subtracts."""
-        if isinstance(state, Mapping) and {"conv1.bias", "bn1.running_mean"} <= set(state):
-            state = dict(state)
+    def _renamed(self, state: dict[Any, Any]) -> dict[Any, Any]:
+        """A bias of conv1, which the authors' own ResNet-50 has, goes into the mean that bn1 subtracts."""
+        if {"conv1.bias", "bn1.running_mean"} <= set(state):
             state["bn1.running_mean"] = state["bn1.running_mean"] - state.pop("conv1.bias")
-        return super().load_state_dict(state, strict)
+        return state
 
 
 def resnet(depth: int = 50, num_classes: int = 1000, *, shortcut: str = "B", stride_in: str = "3x3",
@@ -166,7 +163,7 @@ def resnet(depth: int = 50, num_classes: int = 1000, *, shortcut: str = "B", str
     who = "resnet"
     choose(who, "shortcut", shortcut, ("A", "B", "C"))
     choose(who, "stride_in", stride_in, ("3x3", "1x1"))
-    if depth not in STAGES:
+    if depth not in tuple(STAGES):
         raise ValueError(f"resnet: depth must be one of {', '.join(map(str, STAGES))}, got {depth!r}; "
                          "for 6 n + 2 layers on small images there is resnet_cifar")
     c = Knobs(who, num_classes, in_channels, width, image_size)
@@ -182,7 +179,7 @@ def resnet(depth: int = 50, num_classes: int = 1000, *, shortcut: str = "B", str
 def plain(depth: int = 34, num_classes: int = 1000, *, in_channels: int = 3, width: float = 1.0,
           image_size: int = 224) -> ResNet:
     """The nets of 18 or 34 layers without shortcuts, which ResNets are compared with: figure 3, middle; table 2."""
-    if depth not in STAGES or depth >= DEEP:
+    if depth not in [known for known in STAGES if known < DEEP]:
         raise ValueError(f"plain: depth must be 18 or 34, got {depth!r}; "
                          "for 6 n + 2 layers on small images there is plain_cifar")
     return _resnet(STAGES[depth], PlainBlock, Knobs("plain", num_classes, in_channels, width, image_size))

@@ -4,6 +4,7 @@ from typing import Any
 
 from minidl.models.network import Classifier, Knobs, choose, small_start
 from minidl.nn import LRN, AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
+from minidl.nn.checks import flag
 
 STAGES = {
     "A":         ("3-64",      "3-128",       "3-256 3-256",             "3-512 3-512",             "3-512 3-512"),
@@ -29,7 +30,7 @@ def vgg(config: str = "D", num_classes: int = 1000, *, batch_norm: bool = False,
     """
     stages = STAGES[choose("vgg", "config", config, tuple(STAGES))]
     knobs = Knobs("vgg", num_classes, in_channels, width, image_size)
-    return build_vgg(stages, FULLY_CONNECTED, knobs, batch_norm)
+    return build_vgg(stages, FULLY_CONNECTED, knobs, flag("vgg", "batch_norm", batch_norm))
 
 
 def build_vgg(stages: Iterable[str], fully_connected: Iterable[int], c: Knobs, batch_norm: bool) -> Classifier:

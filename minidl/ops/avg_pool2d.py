@@ -90,6 +90,7 @@ class AvgPool2d(Function):
             yield (rng.standard_normal((1, 1, 7, 4)),), dict(
                 kernel_size=(3, 2), stride=(2, 3), padding=(1, 1), ceil_mode=True, count_include_pad=include)
         yield (rng.standard_normal((2, 1, 5, 5)),), dict(kernel_size=2, ceil_mode=True)
+        yield (rng.standard_normal((1, 1, 2, 1)),), dict(kernel_size=(3, 1), stride=2, ceil_mode=True)
         yield (rng.standard_normal((1, 2, 6, 7)),), dict(kernel_size=(1, 2), stride=3)
         yield (rng.standard_normal((0, 2, 4, 4)),), {}
 

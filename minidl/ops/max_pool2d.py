@@ -80,6 +80,7 @@ class MaxPool2d(Function):
         yield (apart(1, 1, 5, 4),), dict(kernel_size=2, ceil_mode=True)  # below only
         yield (apart(1, 1, 4, 5),), dict(kernel_size=2, ceil_mode=True)  # on the right only
         yield (apart(1, 2, 5, 6),), dict(kernel_size=2, padding=1, ceil_mode=True)  # one window is dropped
+        yield (apart(1, 1, 2, 1),), dict(kernel_size=(3, 1), stride=2, ceil_mode=True)  # one window, larger than the image
         yield (apart(1, 2, 6, 7),), dict(kernel_size=(1, 2), stride=3)  # stride > kernel
         yield (apart(0, 2, 4, 4),), {}
 
@@ -87,6 +88,8 @@ class MaxPool2d(Function):
     def rejects() -> Iterator[Refusal]:
         yield (np.ones((3, 4, 4)),), {}, "add the batch axis"
         yield (np.ones((1, 1, 4, 2)),), dict(kernel_size=3), "width 3 is larger than the padded image"
+        yield (np.ones((1, 1, 1, 4)),), dict(kernel_size=3, stride=2, ceil_mode=True), "height 3 is larger than"
+        yield (np.ones((1, 1, 0, 4)),), dict(stride=2, ceil_mode=True), "height 2 is larger than"
         yield (np.ones((1, 1, 4, 4)),), dict(padding=2), "at most half the kernel"
         yield (np.ones((1, 1, 4, 4)),), dict(stride=0), "at least 1"
 

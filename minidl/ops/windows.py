@@ -39,12 +39,12 @@ def output_size(name: str, size: Pair, kernel: Pair, stride: Pair, padding: Pair
     sizes = []
     for n, k, s, p, axis in zip(size, kernel, stride, padding, ("height", "width")):
         room = n + 2 * p - k
-        if room < 0:
-            raise ValueError(f"{name}: the kernel's {axis} {k} is larger than the padded image's, {n} + 2 * {p} = "
-                             f"{n + 2 * p}: use a smaller kernel, more padding, or larger images")
         windows = -(-room // s) + 1 if ceil_mode else room // s + 1
         if ceil_mode and (windows - 1) * s >= n + p:
             windows -= 1
+        if windows < 1:
+            raise ValueError(f"{name}: the kernel's {axis} {k} is larger than the padded image's, {n} + 2 * {p} = "
+                             f"{n + 2 * p}: use a smaller kernel, more padding, or larger images")
         sizes.append(windows)
     return sizes[0], sizes[1]
 
