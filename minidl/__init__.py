@@ -22,14 +22,17 @@ __version__ = "0.1.0"
 __all__ = ["Function", "GradientError", "Tensor", "apply", "concat", "detect_anomaly", "enable_grad", "gradcheck",
            "manual_seed", "nn", "no_grad", "ops", "optim", "pad", "shapes_only", "stack", "watch", "where"]
 
-_ON_DEMAND = ("data", "models", "show", "testing", "train")
+# What costs time to load, and the module it comes from: the module itself, or a function in it.
+_ON_DEMAND = {"data": "minidl.data", "interop": "minidl.interop", "load": "minidl.interop", "models": "minidl.models",
+              "save": "minidl.interop", "show": "minidl.show", "testing": "minidl.testing", "train": "minidl.train"}
 
 
 def __getattr__(name: str):
-    """`minidl.data` and its like work without an import of their own, and cost nothing until somebody asks."""
-    if name in _ON_DEMAND:
-        return importlib.import_module(f"minidl.{name}")
-    raise AttributeError(f"module 'minidl' has no attribute {name!r}; it has {', '.join([*__all__, *_ON_DEMAND])}")
+    """`minidl.data`, `minidl.load` and their like work without an import of their own, and cost nothing until asked for."""
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module 'minidl' has no attribute {name!r}; it has {', '.join([*__all__, *_ON_DEMAND])}")
+    module = importlib.import_module(_ON_DEMAND[name])
+    return module if module.__name__ == f"minidl.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -1,10 +1,14 @@
 """Output files: looked at before the work starts, written whole or not at all."""
+import json
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from minidl.cli.errors import UserError
+from minidl.files import write_atomically
+
+__all__ = ["remove_if_empty", "writable_file", "writable_folder", "write_atomically", "write_json"]
 
 
 def writable_folder(path: Path, option: str) -> bool:
@@ -34,14 +38,10 @@ def writable_file(path: Path, option: str) -> None:
     _prove_writable(path.parent, option)
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary name beside `path`, then renames: nobody ever sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Writes numbers, strings, lists and dictionaries, for programs to read."""
+    text = json.dumps(record, indent=2) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def remove_if_empty(path: Path) -> None:

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from minidl.files import write_atomically
 
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 
@@ -24,15 +25,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"write_npz: the folder of path must exist, but got {path}; create {path.parent} first")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -50,6 +43,6 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
             entry.create_system = 3  # said to be Unix everywhere, or Windows would write another byte
             entry.external_attr = 0o644 << 16
             data = io.BytesIO()
-            np.lib.format.write_array(data, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+            np.lib.format.write_array(data, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
             archive.writestr(entry, data.getvalue())
     return buffer.getvalue()

@@ -70,3 +70,9 @@ def test_what_would_need_pickle_is_refused_before_anything_is_written(tmp_path, 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="create .*nowhere first"):
         write_npz(tmp_path / "nowhere" / "x.npz", ARRAYS)
+
+
+def test_a_number_stays_one(tmp_path):
+    write_npz(tmp_path / "x.npz", {"x": np.array(3)})
+    with np.load(tmp_path / "x.npz") as file:
+        assert file["x"].shape == ()

@@ -1,0 +1,71 @@
+"""NumPy's .npz: a zip of .npy files, each a line of text about an array, and its bytes.
+
+`np.load` is not used: it evaluates that line as a Python expression, and believes what the zip says about sizes.
+"""
+import math
+import os
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from minidl.interop.archive import Archive, short
+from minidl.interop.numbers import fill, on_disk
+
+_FIELDS = {"descr": r"'([<>|=]?[a-zA-Z]\d*)'", "fortran_order": r"(True|False)", "shape": r"\(([\d, ]*)\)"}
+_KINDS = "?bhilqBHILQefd"  # the kinds of numbers that weights are made of, in NumPy's letters
+
+
+def read_npz(archive: Archive) -> dict[str, np.ndarray]:
+    """name -> array for every .npy file in the archive. Errors: ValueError for what is no array of plain numbers."""
+    arrays: dict[str, np.ndarray] = {}  # the claimed sizes have been checked: all of them fit in 4 times the file
+    for entry in archive.entries:
+        name = entry.removesuffix(".npy")
+        try:
+            arrays[name] = _read_npy(archive.read(entry))
+        except ValueError as error:
+            raise ValueError(f"{short(name)}: {error}") from None
+    return arrays
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes what read_npz and np.load read. Any name will do; np.savez has no room for one called "file"."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, x in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, x, allow_pickle=False)
+
+
+def _read_npy(content: memoryview) -> np.ndarray:
+    head = bytes(content[:12])
+    if head[:6] != b"\x93NUMPY" or len(head) < 12 or head[6] not in (1, 2, 3):
+        raise ValueError("is not an array in NumPy's .npy form: save with np.savez(file, **arrays)")
+    start, length = (10, struct.unpack_from("<H", head, 8)[0]) if head[6] == 1 else (12, struct.unpack_from("<I", head, 8)[0])
+    text = bytes(content[start:start + min(length, 4096)]).decode("utf-8", "replace")  # NumPy writes 118 characters
+    found = {name: re.search(f"'{name}': *{pattern}", text) for name, pattern in _FIELDS.items()}
+    if not all(found.values()):
+        raise ValueError(f"is no array of plain numbers ({short(text.strip())}): Python objects and records are not read, "
+                         "since they may run code; convert it to a numeric dtype before saving")
+    descr, order, sizes = (match[1] for match in found.values() if match)
+    dtype, shape = _dtype(descr), tuple(int(size) for size in sizes.replace(",", " ").split())
+    numbers = content[start + length:]
+    if len(shape) > 64 or math.prod(shape) * dtype.itemsize != len(numbers) or math.prod(d or 1 for d in shape) >= 2**60:
+        raise ValueError(f"claims {short(str(shape))} numbers of {dtype}, but has {len(numbers)} bytes for them: "
+                         "the file is damaged, get it again")
+    array = np.empty(shape, dtype.newbyteorder("="))
+    element = on_disk(dtype.name, ">" if dtype.byteorder == ">" else "<")
+    fill(array, np.ndarray(shape, element, numbers, order="F" if order == "True" else "C"), dtype.name)
+    return array
+
+
+def _dtype(descr: str) -> np.dtype:
+    try:
+        dtype = np.dtype(descr)
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.char not in _KINDS:
+        raise ValueError(f"has the dtype {short(descr)}, but weights are real numbers, integers or booleans; "
+                         "convert it before saving")
+    return dtype

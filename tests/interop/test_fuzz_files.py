@@ -1,0 +1,94 @@
+"""Files of weights that are damaged or hostile give arrays or a ValueError, run nothing, and take little memory and time.
+
+tests/support/file_fuzzer.py makes them and judges; here it runs in processes of its own. The planted bugs prove that it can
+fail: each is put into a copy of the package, and the fuzzer must find it.
+"""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minidl
+
+PACKAGE = Path(minidl.__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+def fuzz(folder, tries, seed, package=PACKAGE):
+    (folder / "scratch").mkdir()
+    path = os.pathsep.join([str(package.parent), str(SUPPORT)])
+    return subprocess.run([sys.executable, str(SUPPORT / "file_fuzzer.py"), str(tries), str(seed)], cwd=folder / "scratch",
+                          env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True,
+                          timeout=1800)
+
+
+def test_some_hundred_bad_files_do_no_harm(tmp_path):
+    done = fuzz(tmp_path, 320, seed=0)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.fuzz
+def test_ten_thousand_bad_files_do_no_harm(tmp_path):
+    seed = int(os.environ.get("MINIDL_FUZZ_SEED", "1"))
+    done = fuzz(tmp_path, 10_000, seed)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# file, what stands there, what a careless author might have written
+PLANTS = {
+    "every name is imported and called": [
+        ("pth.py", "if name not in ALLOWED:", "if '.' not in name:"),
+        ("pth.py", "        if len(arguments) <= 8:\n", """
+        if function not in ALLOWED:
+            import importlib
+            module, _, word = function.rpartition('.')
+            return getattr(importlib.import_module(module), word)(*arguments)
+        if len(arguments) <= 8:
+""")],
+    "every name is looked up": [
+        ("pth.py", "if name not in ALLOWED:", "if name not in ALLOWED and not __import__(name.split('.')[0]):")],
+    "tensors are not checked against their storage": [("pth.py", "end * element > storage.nbytes or", "")],
+    "sizes and strides may be negative": [("pth.py", "type(number) is not int or number < 0", "type(number) is not int")],
+    "sizes and strides may be of any type": [("pth.py", "type(number) is not int or number < 0 for", "False for")],
+    "arrays may outgrow the file": [("pth.py", "self.arrays.charge(", "print(end='' and ")],
+    "a storage's claim is trusted": [("pth.py", "        self.check(storage)\n", "")],
+    "objects are not counted": [("unpickle.py", "        self.used += nbytes\n", "")],
+    "the memo is a list as long as its largest index": [
+        ("unpickle.py", "        self.memo[index] =", """
+        self.shelves = [None] * min(index, 2**30)
+        self.memo[index] =""")],
+    "any hashable thing may be a key": [("unpickle.py", "type(key) not in (str, int, bool) or", "False and")],
+    "marks are not respected": [("unpickle.py", "len(self.stack) <= (self.marks[-1] if self.marks else 0) or", "")],
+    "arguments of a call may be anything": [("unpickle.py", "or type(arguments) is not tuple:", "and False:")],
+    "lengths of strings are not checked": [("unpickle.py", "if n > len(self.data) - self.position:", "if False:")],
+    "the zip says how long its entries are": [("archive.py", "if claimed > GROWTH * len(data):", "if False:")],
+    "an entry is unpacked in one piece": [("archive.py", "machine.decompress(rest, 1 << 16)", "machine.decompress(rest)")],
+    "zips may point anywhere": [("archive.py", "if here < 0 or here + struct.calcsize(form) > len(data):", "if False:")],
+    "any dtype may be in an npz": [("npz.py", "if dtype is None or dtype.char not in _KINDS:", "if False:")],
+    "sizes in an npz are trusted": [("npz.py", "math.prod(shape) * dtype.itemsize != len(numbers) or", "")],
+    "np.load reads npz files": [("weights.py", "read_npz(Archive(data)) if form == NPZ", "dict(np.load(path)) if form == NPZ")],
+    "safetensors' dtypes are all taken": [("weights.py", "if dtype is None or", "if")],
+    "safetensors' errors come as they are": [("weights.py", "except SafetensorError as", "except NotADirectoryError as")],
+    "booleans keep their bytes": [("numbers.py", ', "bool": "uint8"', ""), ("numbers.py", 'dtype == "bool"', "0")],
+    "errors come as they are": [("forms.py", "except ValueError as error:", "except NotADirectoryError as error:")],
+}
+
+
+@pytest.mark.mutation
+@pytest.mark.parametrize("plant", PLANTS)
+def test_the_fuzzer_finds_a_planted_bug(plant, tmp_path):
+    package = tmp_path / "minidl"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "bundled"))
+    for name, old, new in PLANTS[plant]:
+        path = package / "interop" / name
+        source = path.read_text()
+        assert source.count(old) == 1, f"{name} has {source.count(old)} of: {old}"
+        path.write_text(source.replace(old, new))
+    done = fuzz(tmp_path, 4000, seed=3, package=package)
+    print(done.returncode, done.stdout[:300], done.stderr[-300:])
+    assert done.returncode != 0, "the fuzzer did not notice"
