@@ -196,9 +196,8 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
 
 def _zeros_of_its_shape(function: Function, arrays: tuple[Array, ...]) -> Array:
     """What `function` would give, as one zero that is shown in every place."""
-    shape = function.output_shape(*(x.shape for x in arrays))
-    dtype = next((x.dtype for x in arrays if x.dtype.kind == "f"), arrays[0].dtype if arrays else np.dtype(np.float32))
-    xp = array_module(arrays[0]) if arrays else np
+    shape, dtype = function.output_shape(*(x.shape for x in arrays)), function.output_dtype(*(x.dtype for x in arrays))
+    xp = array_module(arrays[0])
     return xp.broadcast_to(xp.zeros((), dtype), shape)
 
 

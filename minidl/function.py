@@ -76,6 +76,10 @@ class Function:
         with np.errstate(all="ignore"):  # the values do not matter: 0 / 0 is as good as any
             return np.shape(self.forward(*zeros))
 
+    def output_dtype(self, *dtypes: np.dtype) -> np.dtype:
+        """The output's dtype for inputs of these: the floating one, where there is one."""
+        return next((dtype for dtype in dtypes if dtype.kind == "f"), dtypes[0])
+
     def window(self, *shapes: tuple) -> "tuple[tuple[float, float], tuple[float, float]] | None":
         """(kernel, stride), each (height, width), of an operation that slides windows over images; None for all others."""
         return None

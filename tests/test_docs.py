@@ -33,8 +33,14 @@ def test_the_ten_lines_of_the_readme_learn_the_digits():
     assert float(accuracy) > 85
 
 
+def test_the_networks_of_the_readme_are_built_saved_and_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(blocks("README.md", "python")[1])
+    assert [path.name for path in tmp_path.iterdir()] == ["start.safetensors"]
+
+
 def test_the_failing_gradcheck_of_the_readme_prints_what_the_readme_says():
-    printed = run(blocks("README.md", "python")[1])
+    printed = run(blocks("README.md", "python")[2])
     assert rounded(printed) in [rounded(block) for block in blocks("README.md", "")]
 
 

@@ -323,6 +323,9 @@ class Cast(Function):
     def backward(self, dy: Array) -> Array:
         return dy.astype(self.x_dtype)
 
+    def output_dtype(self, *dtypes: np.dtype) -> np.dtype:
+        return np.dtype(self.dtype)
+
     @staticmethod
     def naive(x: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
         return np.array([np.dtype(dtype).type(value) for value in x.flat], dtype).reshape(x.shape)

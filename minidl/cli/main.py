@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from minidl.cli import demo, info, summary
+from minidl.cli import convert, demo, export, info, models, predict, summary
 from minidl.cli.errors import UserError
 
-COMMANDS: dict[str, ModuleType] = {"demo": demo, "info": info, "summary": summary}
+COMMANDS: dict[str, ModuleType] = {
+    "convert": convert, "demo": demo, "export": export, "info": info, "models": models, "predict": predict,
+    "summary": summary}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,18 +23,17 @@ Exit status: 0; 1 if an image could not be read (the others are done); 2 for wro
 Ctrl-C.
 """
 import argparse
-import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minidl.cli.arguments import at_least, between, place
+from minidl.cli.arguments import at_least, between, key_and_value, place
 from minidl.cli.classes import read_classes
 from minidl.cli.errors import UserError
 from minidl.cli.files import writable_file, write_json
+from minidl.cli.networks import find_network, last_matrix, net_with_weights, user_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
     from minidl.data import Preprocessing
     from minidl.nn import Module
-
-State = dict[str, "np.ndarray"]
 
 HELP = "name what is in pictures, by a network and its weights"
 PREPROCESSINGS = ("torchvision", "caffe", "caffe-alexnet", "vgg", "cifar", "grey")
@@ -67,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="cut images to N x N (default: the network's own image size)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--json", metavar="FILE", type=place, help="also write the answers to this file, replacing it")
-    parser.add_argument("--option", metavar="KEY=VALUE", type=_option, action="append", default=[],
+    parser.add_argument("--option", metavar="KEY=VALUE", type=key_and_value, action="append", default=[],
                         help="an option of the network, such as num_classes=10, width=0.5 or batch_norm=true; may be repeated")
 
 
@@ -79,11 +76,11 @@ def run(args: argparse.Namespace) -> int:
     classes = None if args.classes is None else read_classes(args.classes, "--classes")
     if args.json is not None:
         writable_file(args.json, "--json")
-    net, options = _make_net(args.name, dict(args.option), args.weights)
+    net, options = net_with_weights(args.name, dict(args.option), args.weights)
     _check_classes(classes, net, args)
     chosen = args.preprocessing or _usual(args.name, options)
     preprocessing = _preprocessing(chosen, args, net)
-    with _user_errors("--device", RuntimeError):
+    with user_errors("--device", RuntimeError):
         net.to(args.device)
     p = preprocessing
     _print(console, f"{args.name}, weights {args.weights}; images: {chosen} (shorter side {p.resize}, "
@@ -101,89 +98,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _network(name: str) -> str:
-    """The name as the zoo writes it."""
-    from minidl import models
-    try:
-        name = models.find(name)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    """The name as the zoo writes it. Not that of a net for maps."""
+    name = find_network(name)
     if name.startswith("fcn"):
         raise UserError(f"{name} names a class for every pixel, not for the whole image: build it in Python with "
                         f"minidl.models.build({name!r}) and take scores.argmax(axis=1)")
     return name
 
 
-def _make_net(name: str, options: dict[str, Any], path: Path) -> "tuple[Module, dict[str, Any]]":
-    """The network with the weights of the file, and the options that it was built with."""
-    from minidl import models
-    from minidl.nn import init
-    state = _read_weights(path)
-    if name.startswith("googlenet"):
-        state, options = _without_heads(name, state, options)
-    with _user_errors(name, ValueError, TypeError), init.no_values():
-        net = models.build(name, **options)
-        last = state.get(_last_matrix(net))
-        if last is not None and last.ndim == 2 and "num_classes" not in options:
-            options = options | {"num_classes": last.shape[0]}
-            net = models.build(name, **options)
-    try:
-        net.load_state_dict(state)
-    except ValueError as error:
-        raise UserError(f"--weights: {path} does not fit {name}: {_shortened(str(error))}") from None
-    return net, options
-
-
-def _read_weights(path: Path) -> State:
-    """name -> array, without the prefix that PyTorch's DataParallel gives to every name."""
-    from minidl import interop
-    if not path.is_file():
-        raise UserError(f"--weights: {path} must be a file, but "
-                        f"{'that is a folder' if path.is_dir() else 'nothing is there'}; check the spelling")
-    with _user_errors("--weights", ValueError, OSError):
-        state = dict(interop.load(path))
-    if state and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): array for name, array in state.items()}
-    return state
-
-
-def _without_heads(name: str, state: State, options: dict[str, Any]) -> tuple[State, dict[str, Any]]:
-    """What GoogLeNet's files need: the auxiliary heads, which serve training only, are left out of the net and the weights."""
-    options = {"aux": False} | options
-    if not options["aux"]:
-        state = {key: array for key, array in state.items() if not key.startswith(("aux1.", "aux2."))}
-    torchvision = name == "googlenet-torchvision" or options.get("variant") == "torchvision"
-    if torchvision and options.get("in_channels", 3) == 3:
-        options = {"transform_input": True} | options  # the published weights saw images normalised in another way
-    return state, options
-
-
-def _last_matrix(net: "Module") -> str:
-    """The name of the matrix with a row per class. The net knows it: a file may hold its arrays in any order."""
-    return [name for name, parameter in net.named_parameters() if parameter.ndim == 2][-1]
-
-
 def _check_classes(classes: list[str] | None, net: "Module", args: argparse.Namespace) -> None:
-    count = dict(net.named_parameters())[_last_matrix(net)].shape[0]
+    count = dict(net.named_parameters())[last_matrix(net)].shape[0]
     if classes is not None and len(classes) != count:
         raise UserError(f"--classes: there must be a name for each of the {count} classes of {args.weights}, but "
                         f"{args.classes} has {len(classes)}; is it the file of another data set?")
-
-
-def _shortened(message: str, most: int = 3) -> str:
-    """The first and the last line and a few in between: weights of another network may not fit in a thousand places."""
-    head, *lines = [line.strip() for line in message.splitlines()]
-    if len(lines) > most + 1:
-        lines = [*lines[:most], f"... and {len(lines) - 1 - most} more", lines[-1]]
-    return "; ".join([head, *lines])
-
-
-@contextlib.contextmanager
-def _user_errors(what: str, *kinds: type[Exception]) -> Iterator[None]:
-    """A `with` block whose errors of these kinds are the user's to put right."""
-    try:
-        yield
-    except kinds as error:
-        raise UserError(f"{what}: {error}") from error
 
 
 # --- the images ---------------------------------------------------------------------------------------------------------
@@ -250,7 +177,7 @@ def _probabilities(net: "Module", images: "list[np.ndarray]", args: argparse.Nam
     from minidl.ops import softmax
     from minidl.train import predict
     size = images[0].shape[-1]
-    with _user_errors(f"{args.name} cannot take images of {size} x {size} (see --size and --option image_size=N)", ValueError):
+    with user_errors(f"{args.name} cannot take images of {size} x {size} (see --size and --option image_size=N)", ValueError):
         scores = predict(net, np.stack(images), batch_size=len(images))
     if not np.isfinite(scores).all():
         raise UserError(f"{args.weights}: the scores are not finite, so they rank nothing: are the weights damaged, or from a "
@@ -294,14 +221,3 @@ def _record(args: argparse.Namespace, settings: dict[str, Any], answers: list[di
     from minidl import __version__
     return {"minidl": __version__, **settings, "weights": str(args.weights), "device": args.device, "images": answers,
             "failed": [{"image": str(path), "error": message} for path, message in failed.items()]}
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """The type of KEY=VALUE: true, false and numbers are what they look like, the rest is text."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier() or not value:
-        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, such as num_classes=10, got {text!r}")
-    try:
-        return key, json.loads(value.lower())
-    except ValueError:
-        return key, value

@@ -76,10 +76,11 @@ def export_onnx(net: Module, path: str | Path, input_shape: tuple[int, ...], *, 
     model.opset_import.add(version=opset)
     for key, value in properties.items():
         model.metadata_props.add(key=key, value=value)
-    about = onnx.GraphProto(name=type(net).__name__, node=graphs[0].nodes)
-    about.input.append(_value(onnx, "images", (batch, *shape)))
-    about.output.append(_value(onnx, name, output_shape))
-    size = _write_checked(onnx, Path(path), model, about, graphs[0].constants)
+    model.graph.name = type(net).__name__
+    model.graph.node.extend(graphs[0].nodes)
+    model.graph.input.append(_value(onnx, "images", (batch, *shape)))
+    model.graph.output.append(_value(onnx, name, output_shape))
+    size = _write_checked(onnx, Path(path), model, graphs[0].constants)
     return Exported(Path(path), name, output_shape, len(graphs[0].nodes), len(graphs[0].constants), opset, size)
 
 
@@ -126,29 +127,18 @@ def _output_shape(taken: Trace, batch: str | int) -> tuple:
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def _write_checked(onnx: ModuleType, path: Path, model: Any, graph: Any, constants: dict[str, np.ndarray]) -> int:
-    """Writes the file, lets the checker read it before it gets its name, and returns its size.
-
-    The constants go from the net's own arrays into the file: as one protobuf message, VGG-19 would be in memory four times.
-    In protobuf a message is its fields one behind the other, and a field that holds bytes (a message, too) is its number,
-    the number of bytes, and the bytes. The field numbers are those of onnx.proto.
-    """
-    tensors = [(_tensor_head(onnx, name, x), x) for name, x in constants.items()]
-    sizes = [len(head) + x.size * (4 if x.dtype.kind == "f" else 8) for head, x in tensors]
-    openings = [_field(5, size) for size in sizes]  # GraphProto.initializer
-    graph_head, model_head = graph.SerializeToString(), model.SerializeToString()
-    graph_size = len(graph_head) + sum(map(len, openings)) + sum(sizes)
-    if graph_size > LARGEST:
-        raise ValueError(f"export_onnx: the net takes {graph_size / 2**30:.2f} GiB, but an ONNX file holds at most 2: "
+def _write_checked(onnx: ModuleType, path: Path, model: Any, constants: dict[str, np.ndarray]) -> int:
+    """Writes the file, lets the checker read it before it gets its name, and returns its size."""
+    size = sum(x.nbytes for x in map(_as_written, constants.values()))
+    if size > LARGEST:
+        raise ValueError(f"export_onnx: the net takes {size / 2**30:.2f} GiB, but an ONNX file holds at most 2: "
                          "export its parts one by one, or a smaller net")
-    head = model_head + _field(7, graph_size) + graph_head  # ModelProto.graph
 
     def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            file.write(head)
-            for opening, (tensor_head, x) in zip(openings, tensors):
-                file.write(opening + tensor_head)
-                file.write(np.ascontiguousarray(x, "<f4" if x.dtype.kind == "f" else "<i8").data)
+        for name, x in constants.items():
+            model.graph.initializer.append(onnx.numpy_helper.from_array(_as_written(x), name))
+        onnx.save_model(model, temporary, format="protobuf")
+        model.Clear()  # its weights, before the checker reads its own
         try:
             onnx.checker.check_model(str(temporary), full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -156,29 +146,12 @@ def _write_checked(onnx: ModuleType, path: Path, model: Any, graph: Any, constan
                                f"this is a mistake of minidl, or of an entry added to its table: {error}") from None
 
     write_atomically(path, write)
-    return len(head) + graph_size - len(graph_head)
+    return path.stat().st_size
 
 
-def _tensor_head(onnx: ModuleType, name: str, x: np.ndarray) -> bytes:
-    """A TensorProto up to its numbers: floating ones are written as float32, whole ones (axes, shapes) as int64."""
-    floating = x.dtype.kind == "f"
-    kind = onnx.TensorProto.FLOAT if floating else onnx.TensorProto.INT64
-    head = onnx.TensorProto(name=name, dims=x.shape, data_type=kind).SerializeToString()
-    return head + _field(9, x.size * (4 if floating else 8))  # TensorProto.raw_data
-
-
-def _field(number: int, size: int) -> bytes:
-    """What protobuf writes before `size` bytes: the field's number with the kind of content (2), then how many."""
-    return _varint(number << 3 | 2) + _varint(size)
-
-
-def _varint(n: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
-    more = b""
-    while n > 127:
-        more += bytes([n & 127 | 128])
-        n >>= 7
-    return more + bytes([n])
+def _as_written(x: np.ndarray) -> np.ndarray:
+    """Floating numbers as float32, whole ones (axes, shapes) as int64."""
+    return np.asarray(x, np.float32 if x.dtype.kind == "f" else np.int64)
 
 
 # --- what users pass ----------------------------------------------------------------------------------------------------
@@ -189,6 +162,7 @@ def _import_onnx() -> ModuleType:
         import onnx
         import onnx.checker
         import onnx.helper
+        import onnx.numpy_helper
         import onnx.shape_inference
     except ImportError as error:
         raise ImportError(f"export_onnx: needs the package onnx ({error}): pip install 'minidl[onnx]'") from None

@@ -78,8 +78,8 @@ def build(name: str, **options: Any) -> Network:
     for option in options:
         if option not in known:
             near = difflib.get_close_matches(option, known, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ValueError(f"build: {name} has no option {option!r}; {hint}It has {', '.join(known)}")
+            hint = f": did you mean {near[0]}?" if near else ""
+            raise ValueError(f"build: {name} has no option {option!r}, but {', '.join(known)}{hint}")
     return entry.build(**entry.options, **options)
 
 

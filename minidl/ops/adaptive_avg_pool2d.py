@@ -48,8 +48,9 @@ class AdaptiveAvgPool2d(Function):
         return *x[:2], *self.output_size
 
     def window(self, *shapes: tuple) -> tuple:
-        (_, _, H, W), (OH, OW) = shapes[0], self.output_size  # of the largest window, and the mean distance of two
-        return (-(-H // OH), -(-W // OW)), (H / OH, W / OW)
+        (_, _, H, W), (OH, OW) = shapes[0], self.output_size  # the largest window, and the mean distance of two
+        KH, KW = (int((averaging_matrix(n, o) > 0).sum(axis=1).max()) for n, o in ((H, OH), (W, OW)))
+        return (KH, KW), (H / OH, W / OW)
 
     @staticmethod
     def naive(x: np.ndarray, output_size: Any = 1) -> np.ndarray:

@@ -15,6 +15,7 @@ import minidl
 from minidl import models, nn
 from minidl.autograd import Tensor
 from minidl.cli import predict as command
+from minidl.cli.arguments import key_and_value
 from minidl.cli.main import main
 from minidl.data import PREPROCESSINGS, read_image
 from minidl.nn import init
@@ -271,7 +272,7 @@ def test_a_network_needs_weights_and_images(capsys):
     ("k=3", 3), ("k=0.5", 0.5), ("k=true", True), ("k=False", False), ("k=torchvision", "torchvision"), ("k=1x1", "1x1"),
     ("k=a=b", "a=b"), ('k="3"', "3")])
 def test_an_option_is_what_it_looks_like(text, value):
-    key, found = command._option(text)
+    key, found = key_and_value(text)
     assert (key, found, type(found)) == ("k", value, type(value))
 
 

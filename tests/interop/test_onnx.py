@@ -118,7 +118,7 @@ POOLS = [nn.MaxPool2d, nn.AvgPool2d, lambda *a, **o: nn.AvgPool2d(*a, **o, count
 def test_pooling_in_ceil_mode_has_minidls_windows_at_every_size(pool, tmp_path):
     """A window that starts in the padding is dropped, one that sticks out is not; ONNX's own rule is another."""
     geometries = [(n, k, s, p) for n, k, s in itertools.product(range(1, 7), (1, 2, 3), (1, 2, 3)) for p in range(k // 2 + 1)
-                  if n + 2 * p >= k or pools(nn.MaxPool2d(k, s, p, ceil_mode=True), n)]
+                  if n + 2 * p - k > -s]  # the others have no window at all
     path = tmp_path / "net.onnx"
     for i, (H, KH, SH, PH) in enumerate(geometries):
         W, KW, SW, PW = geometries[(7 * i + 3) % len(geometries)]

@@ -198,7 +198,8 @@ def check_the_output_shape_is_known_without_computing(op):
         assert shape == y.shape and all(type(n) is int for n in shape), f"{label}: output_shape says {shape}, it is {y.shape}"
         with shapes_only():
             hollow = apply(op(**options), *inputs)
-        assert hollow.shape == y.shape and not hollow.numpy().any(), f"{label}: shapes_only gives {hollow.shape}"
+        what = hollow.shape, hollow.dtype
+        assert what == (y.shape, y.dtype) and not hollow.numpy().any(), f"{label}: shapes_only gives {what}"
 
 
 CHECKS = [
