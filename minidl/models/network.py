@@ -50,9 +50,6 @@ class Classifier(Network, Sequential):
         super().__init__(layers)
         self.image_size, self.in_channels = image_size, in_channels
 
-    def _sliced(self, items: list[tuple[str, Module]]) -> Any:
-        return Sequential(dict(items))  # a part of a classifier is none
-
 
 class Knobs:
     """The knobs of one net, checked. Called, it scales channels: Knobs("vgg", ..., width=0.5)(64) = 32."""

@@ -43,13 +43,13 @@ class _Numbered(Module):
         return self.children()
 
     @overload
-    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: slice) -> Any: ...
     @overload
     def __getitem__(self, index: int) -> Any: ...
     def __getitem__(self, index: Any) -> Any:
         return self._sliced(self._items()[index]) if isinstance(index, slice) else getattr(self, self._name_of(index))
 
-    def _sliced(self, items: list[tuple[str, Module]]) -> Self:
+    def _sliced(self, items: list[tuple[str, Module]]) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must say what a slice of it is: define _sliced(items)")
 
     def __setitem__(self, index: int, module: Module) -> None:
@@ -86,8 +86,8 @@ class Sequential(_Numbered):
             x = module(x)
         return x
 
-    def _sliced(self, items: list[tuple[str, Module]]) -> Self:
-        return type(self)(dict(items))
+    def _sliced(self, items: list[tuple[str, Module]]) -> Any:
+        return Sequential(dict(items))  # of a subclass, too: a part of a classifier is none
 
 
 class ModuleList(_Numbered):

@@ -385,7 +385,7 @@ REFUSED = {  # name: (what forward does, words of the error)
     "an operation of one's own": (lambda m, x: apply(Twice(), x), "the operation twice .module Does. has no ONNX form"),
     "im2col": (lambda m, x: ops.im2col(x, 2), "operation im2col"),
     "a mask from the images": (lambda m, x: minidl.where(x > 0, x, 0.0), "operation where"),
-    "a cast of a mask": (lambda m, x: x * (x > 0).astype(np.float32), f"{FROZEN}|what the images show"),
+    "a cast of a mask": (lambda m, x: x * (x > 0).astype(np.float32), "is bool, which no parameter is"),
     "a mask over the channels": (lambda m, x: x * (x.mean(axis=(0, 2, 3), keepdims=True) > 0).astype(np.int64),
                                  FROZEN),
     "an index array": (lambda m, x: x[:, [0, 1, 0]], "arrays or masks"),

@@ -761,3 +761,8 @@ def test_without_values_a_net_of_144_million_numbers_is_there_at_once():
             build("vgg-e")
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.5
+
+
+def test_a_slice_of_a_part_is_a_sequential():
+    unit = mini_inception().conv1
+    assert type(unit[:1]) is nn.Sequential and unit[:1][0] is unit.conv
