@@ -73,13 +73,19 @@ def detect_anomaly():
 
 @contextmanager
 def shapes_only() -> Iterator[None]:
-    """A `with` block in which nothing is computed: every operation checks its inputs' shapes and gives zeros of its output's.
+    """A `with` block in which every operation checks its inputs' shapes and gives zeros of its output's.
 
     The zeros are one number shown in every place, so that VGG-19 on a batch of 1,000 costs neither time nor memory. Nothing is
-    recorded. For counting and drawing nets, in evaluation mode: batch norm in training needs real statistics.
+    recorded, and running statistics stay as they are. The operations of the zoo's nets compute nothing at all; those that
+    have no `output_shape` of their own run on zeros. For counting and drawing nets.
     """
-    with _setting("recording", False), _setting("shapes_only", True):
+    with _setting("shapes_only", True):
         yield
+
+
+def computing() -> bool:
+    """False inside `shapes_only`: for what must not happen there, such as moving running statistics."""
+    return not _settings.shapes_only
 
 
 def watch(callback: Callable[[Function, tuple, Any], None]):
@@ -175,7 +181,8 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
     tensors = tuple(as_tensor(x) for x in inputs)
     arrays = tuple(x.data for x in tensors)
     _check_inputs(function, arrays)
-    function.needs = tuple(_settings.recording and x.requires_grad for x in tensors)
+    recording = _settings.recording and not _settings.shapes_only
+    function.needs = tuple(recording and x.requires_grad for x in tensors)
     y = _zeros_of_its_shape(function, arrays) if _settings.shapes_only else function.forward(*arrays)
     if not is_array(y):
         if not isinstance(y, (np.generic, int, float)):

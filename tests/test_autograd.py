@@ -601,3 +601,38 @@ def test_enable_grad_records_inside_no_grad():
         y = (x * 2.0).sum()
     y.backward()
     assert x.grad.tolist() == [2, 2, 2]
+
+
+# --- shapes without computing ----------------------------------------------------------------------------------------
+
+
+def test_shapes_only_holds_for_one_thread_and_ends_with_its_block():
+    seen = {}
+
+    def elsewhere():
+        seen["thread"] = ops.relu(Tensor([1.0])).item()
+
+    with minidl.shapes_only():
+        with minidl.shapes_only():
+            pass
+        assert ops.relu(Tensor([1.0])).item() == 0
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+    with pytest.raises(ValueError, match="relu|broadcast"), minidl.shapes_only():
+        Tensor([1.0, 2.0]) + Tensor([1.0, 2.0, 3.0])
+    assert ops.relu(Tensor([1.0])).item() == 1 and seen == {"thread": 1}
+
+
+def test_shapes_only_records_nothing_even_where_recording_is_asked_for():
+    w = Tensor(np.ones((2, 3)), requires_grad=True)
+    with minidl.shapes_only(), minidl.enable_grad():
+        y = ops.linear(np.ones((4, 3)), w)
+    assert y.node is None and not y.requires_grad
+
+
+def test_shapes_only_keeps_dtypes():
+    x = Tensor(np.ones((2, 3), np.float32))
+    with minidl.shapes_only():
+        assert x.astype(np.float64).dtype == np.float64
+        assert (x * 2.0).dtype == np.float32

@@ -103,11 +103,12 @@ def _refuse_if_different(graph: Graph, *others: Graph) -> None:
     for other in others:
         nodes = [f"{node.name} ({node.op_type})" for node, node_2 in zip(graph.nodes, other.nodes) if node != node_2]
         constants = [name for name, x in graph.constants.items() if not _same(x, other.constants.get(name))]
-        for what in nodes or constants:
+        if nodes or constants:
             raise ValueError(
-                f"export_onnx: {what} depends on the images in the batch, on their number or on what they show, and the file "
-                "would keep one result for all: compute with minidl's operations on tensors, x.mean(axis=0) rather than "
-                "x.sum(axis=0) / len(x), and without masks, argmax or .item(); or fix the number by batch=<the number>")
+                f"export_onnx: {(nodes or constants)[0]} depends on the images in the batch, on their number or on what they "
+                "show, and the file would keep one result for all: compute with minidl's operations on tensors, "
+                "x.mean(axis=0) rather than x.sum(axis=0) / len(x), and without masks, argmax or .item(); or fix the number "
+                "by batch=<the number>")
 
 
 def _same(x: np.ndarray, y: np.ndarray | None) -> bool:

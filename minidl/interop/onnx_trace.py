@@ -13,7 +13,7 @@ from minidl.autograd import Tensor, no_grad, shapes_only, watch
 from minidl.backend import Array, to_device
 from minidl.function import Function
 from minidl.nn import Module
-from minidl.nn.module import watch_calls
+from minidl.nn.module import evaluating, watch_calls
 
 Shape = tuple[int | None, ...]
 """Sizes of axes; None where the size changes with the number of images in the batch."""
@@ -86,7 +86,7 @@ def _trace(net: Module, images: np.ndarray) -> Trace:
     recorder = _Recorder(net)
     like = next(net.parameters(), Tensor(np.zeros((), np.float32)))
     x = to_device(images.astype(like.dtype), like.device)
-    with _evaluating(net), watch(recorder.record), watch_calls(recorder.inside):
+    with evaluating(net), watch(recorder.record), watch_calls(recorder.inside):
         y = net(Tensor(x))
     if not isinstance(y, Tensor):
         raise TypeError(f"export_onnx: the net must return one tensor, in evaluation mode too, got {type(y).__name__}: "
@@ -148,15 +148,3 @@ class _Recorder:
         path, has_parts = self.paths[id(module)], next(module.children(), None) is not None
         name = f"{path}.{function.name}" if path and has_parts else path or function.name
         self.calls.append(Call(function, inputs, output, module, name, tuple(x.shape for x in inputs), output.shape))
-
-
-@contextmanager
-def _evaluating(net: Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module is in the mode that it had."""
-    before = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode

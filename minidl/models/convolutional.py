@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl.autograd import Tensor, no_grad, shapes_only, watch
+from minidl.autograd import Tensor, shapes_only, watch
 from minidl.backend import to_device
 from minidl.function import Function
 from minidl.models.googlenet import AuxiliaryHead
 from minidl.nn import AdaptiveAvgPool2d, AvgPool2d, Conv2d, Flatten, Identity, Linear, Module, Parameter, init
 from minidl.nn.checks import whole_number
-from minidl.nn.module import watch_calls
+from minidl.nn.module import evaluating, watch_calls
 
 
 class Step(NamedTuple):
@@ -20,7 +20,12 @@ class Step(NamedTuple):
 
     name: str
     layer: Module
+    operation: str
     shape: tuple[int, ...]
+
+
+EACH_PLACE_ALONE = ("relu", "leaky_relu", "sigmoid", "tanh")
+"""Operations that do to a map (N, C, H, W) what they do to vectors (N, C)."""
 
 
 def to_fully_convolutional(net: Module, image_size: int | None = None) -> Any:
@@ -40,21 +45,32 @@ def to_fully_convolutional(net: Module, image_size: int | None = None) -> Any:
         raise ValueError(f"{who}: {type(net).__name__} does not say how large its images are: give image_size=...")
     steps = _run(net, whole_number(who, "image_size", size))
     flat = [i for i, step in enumerate(steps) if _flattens_maps(step)]
+    if not any(isinstance(step.layer, Linear) for step in steps):
+        raise ValueError(f"{who}: {type(net).__name__} has no Linear layer at this size, so it is convolutional already")
     if len(flat) != 1:
         raise ValueError(f"{who}: {type(net).__name__} must flatten its last map once, with a Flatten layer, "
                          f"and then be Linear; it does so {len(flat)} times: only classifiers can be turned")
-    changes: dict[str, Module] = {}
-    height, width = steps[flat[0]].shape[2:]
-    for i, (name, layer, shape) in enumerate(steps):
-        if isinstance(layer, Flatten):
-            changes[name] = Identity()
-        elif isinstance(layer, AdaptiveAvgPool2d):
+    place, (_, channels, height, width) = flat[0], steps[flat[0]].shape
+    changes: dict[str, Module] = {steps[place].name: Identity()}
+    for name, layer, _, shape in steps[:place]:
+        if isinstance(layer, AdaptiveAvgPool2d):
+            if name in changes:
+                raise ValueError(f"{who}: {name} is used twice, but can become one window only")
             changes[name] = _window(name, layer, shape)
         elif isinstance(layer, Linear):
-            if i < flat[0] or name in changes:
-                raise ValueError(f"to_fully_convolutional: {name} is Linear, but stands before Flatten or is used twice")
+            raise ValueError(f"{who}: {name} is Linear, but stands before Flatten, where it does not see channels")
+    for name, layer, operation, _ in steps[place + 1 :]:
+        if isinstance(layer, Linear):
+            if name in changes:
+                raise ValueError(f"{who}: {name} is Linear, but is used twice")
+            if layer.in_features != channels * height * width:
+                raise ValueError(f"{who}: {name} takes {layer.in_features} numbers, but the map or the layer before it gives "
+                                 f"{channels * height * width}: Linear layers must follow each other")
             changes[name] = _as_convolution(layer, height, width)
-            height = width = 1
+            channels, height, width = layer.out_features, 1, 1
+        elif operation not in EACH_PLACE_ALONE:
+            raise ValueError(f"{who}: {operation} runs behind Flatten (in {name or type(net).__name__}), and would mix the "
+                             "places of a map: take it out, and apply it to the scores with dim=1")
     return _copy_with(net, changes)
 
 
@@ -68,29 +84,25 @@ def _run(net: Module, size: int) -> list[Step]:
     """The layers of `net` in the order in which an image of that size meets them, in evaluation mode. Computes nothing."""
     names = {id(module): name for name, module in net.named_modules()}
     steps: list[Step] = []
-    inside: list[Module] = []
+    inside: list[Module] = [net]
 
     @contextmanager
     def enter(module: Module) -> Iterator[None]:
-        inside.append(module)
-        yield
-        inside.pop()
+        inside.append(module if id(module) in names else inside[-1])  # what forward makes for itself has no name
+        try:
+            yield
+        finally:
+            inside.pop()
 
     def record(function: Function, inputs: tuple, output: Any) -> None:
-        if inside and id(inside[-1]) in names:  # a layer that forward makes for itself is no part of the net
-            steps.append(Step(names[id(inside[-1])], inside[-1], inputs[0].shape))
+        steps.append(Step(names[id(inside[-1])], inside[-1], function.name, inputs[0].shape))
 
     parameter = next(net.parameters(), None)
     first = next((layer for layer in net.modules() if isinstance(layer, Conv2d)), None)
     channels = getattr(net, "in_channels", 3 if first is None else first.in_channels)
     x = np.zeros((1, channels, size, size), np.float32 if parameter is None else parameter.dtype)
-    before = [(module, module.training) for module in net.modules()]
-    try:
-        with shapes_only(), watch_calls(enter), watch(record):
-            net.eval()(Tensor(to_device(x, "cpu" if parameter is None else parameter.device)))
-    finally:
-        for module, mode in before:
-            module.training = mode
+    with evaluating(net), shapes_only(), watch_calls(enter), watch(record):
+        net(Tensor(to_device(x, "cpu" if parameter is None else parameter.device)))
     return steps
 
 
@@ -118,13 +130,13 @@ def _as_convolution(linear: Linear, height: int, width: int) -> Conv2d:
 
 
 def _copy_with(net: Module, changes: dict[str, Module]) -> Any:
-    """A deep copy of the net with other layers in the named places. What is replaced is not copied."""
-    memo: dict[int, Any] = {}
-    for name, module in net.named_modules():
-        if name in changes:
-            changes[name].training = module.training
-            memo[id(module)] = changes[name]
-        elif isinstance(module, AuxiliaryHead):
-            memo[id(module)] = None
-    with no_grad():
-        return copy.deepcopy(net, memo)
+    """A deep copy of the net with other layers in the named places, and without auxiliary heads."""
+    new = copy.deepcopy(net)
+    for name, module in list(new.named_modules()):
+        if name in changes or isinstance(module, AuxiliaryHead):
+            above, _, attribute = name.rpartition(".")
+            parent = dict(new.named_modules())[above]
+            setattr(parent, attribute, changes.get(name))
+            if name in changes:
+                changes[name].train(module.training)
+    return new

@@ -28,8 +28,8 @@ FINAL_OFFSET = {32: 19, 16: 27, 8: 31}
 class FCN(Network):
     """Images (N, in_channels, H, W) -> scores (N, num_classes, H, W) of every pixel; `stride` 32, 16 or 8.
 
-    A net of stride 16 has all keys of one of stride 32, and so on: fcn16s().load_state_dict(fcn32.state_dict(),
-    strict=False) goes on from a trained coarser net, as the paper does.
+    A net of stride 16 has all keys of one of stride 32 but that of its last upsampling, and so on: with strict=False,
+    fcn16s().load_state_dict(fcn32.state_dict(), strict=False) goes on from a trained coarser net, as the paper does.
     """
 
     def __init__(self, stride: int, c: Knobs, learned: bool) -> None:
@@ -74,7 +74,7 @@ class FCN(Network):
         if not isinstance(state, Mapping):
             raise TypeError(f"FCN.start_from: needs a VGG-16 or its state_dict, got {type(vgg16).__name__}: "
                             "load the file first")
-        state, ours = without_prefix(state), self.state_dict()
+        state, ours = without_prefix(state), dict(self.named_parameters())
         theirs = {"fc6": "classifier.0", "fc7": "classifier.3"} | {
             f"features.{i}": f"features.{i}" for i, layer in enumerate(self.features) if isinstance(layer, Conv2d)}
         taken = {}

@@ -1,9 +1,8 @@
 """GoogLeNet: Szegedy et al. 2015, "Going deeper with convolutions"."""
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from minidl.autograd import Tensor, as_tensor, concat
+from minidl.backend import array_module
 from minidl.models.network import Knobs, Network, choose, small_start
 from minidl.nn import (
     AdaptiveAvgPool2d,
@@ -170,9 +169,9 @@ class GoogLeNet(Network):
         x = as_tensor(x)
         if not self.transform_input or x.dtype.kind != "f":  # what is not floating, the first convolution refuses
             return x
-        mean, std = (np.array(values, x.dtype).reshape(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        scale, shift = (Tensor(values).to(x.device) for values in (std / 0.5, (mean - 0.5) / 0.5))
-        return x * scale + shift
+        xp = array_module(x.data)
+        mean, std = (xp.asarray(values, x.dtype).reshape(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        return x * (std / 0.5) + (mean - 0.5) / 0.5
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -15,6 +15,7 @@ import numpy as np
 from minidl.autograd import Tensor, shapes_only
 from minidl.nn import Linear, LoadReport, Module, Sequential, init
 from minidl.nn.checks import real_number, whole_number
+from minidl.nn.module import evaluating
 
 
 class Network(Module):
@@ -75,7 +76,7 @@ class Knobs:
         """
         x = Tensor(np.zeros((1, self.in_channels, self.image_size, self.image_size), np.float32))
         try:
-            with shapes_only():
+            with evaluating(layers), shapes_only():
                 return layers(x).shape[2]
         except ValueError as error:
             raise ValueError(f"{self.who}: image_size {self.image_size} is too small for its layers: {error}") from None

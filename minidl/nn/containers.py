@@ -1,7 +1,7 @@
 """Modules made of modules."""
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, overload
+from typing import Any, Self
 
 from minidl.nn.checks import whole_number
 from minidl.nn.module import Module
@@ -42,11 +42,9 @@ class _Numbered(Module):
     def __iter__(self) -> Iterator[Any]:
         return self.children()
 
-    @overload
-    def __getitem__(self, index: slice) -> Any: ...
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, str):
+            raise TypeError(f"{type(self).__name__}: a module goes by its number, or as an attribute by its name: net.{index}")
         return self._sliced(self._items()[index]) if isinstance(index, slice) else getattr(self, self._name_of(index))
 
     def _sliced(self, items: list[tuple[str, Module]]) -> Any:

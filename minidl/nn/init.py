@@ -17,6 +17,7 @@ import numpy as np
 from minidl.autograd import Tensor
 from minidl.backend import device_of, to_device
 from minidl.nn.checks import real_number
+from minidl.nn.module import Parameter
 from minidl.randomness import generator
 
 
@@ -69,7 +70,8 @@ def normal(parameter: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
 def constant(parameter: Tensor, value: float) -> Tensor:
     """Every element = value."""
     _check("constant", parameter)
-    return _fill(parameter, lambda values: values.fill(real_number("constant", "value", value)))
+    number = real_number("constant", "value", value)
+    return _fill(parameter, lambda values: values.fill(number))
 
 
 @contextmanager
@@ -117,11 +119,12 @@ def _draw_uniform(parameter: Tensor, limit: float) -> Tensor:
 
 
 def _fill(parameter: Tensor, draw: Callable[[np.ndarray], None]) -> Tensor:
-    """Lets `draw` write the new values in place: VGG-19's 575 MB of weights are never there twice."""
+    """Lets `draw` write the new values; into a Parameter's own array in place: VGG-19's 575 MB are never there twice."""
     if not _settings.drawing:
         return parameter
     x = parameter.data
-    if device_of(x) == "cpu" and x.dtype in (np.float32, np.float64) and x.flags.c_contiguous and x.flags.writeable:
+    own = isinstance(parameter, Parameter) and device_of(x) == "cpu" and x.flags.c_contiguous and x.flags.writeable
+    if own and x.dtype in (np.float32, np.float64):
         draw(x)
         parameter.data = x  # the graph is told of the change
     else:

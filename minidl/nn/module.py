@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from minidl.autograd import Tensor
+from minidl.autograd import Tensor, no_grad
 from minidl.backend import DEVICES, Array, device_of, is_array, to_device, to_numpy
 
 
@@ -58,6 +58,28 @@ def watch_calls(watcher: Callable[["Module"], AbstractContextManager]) -> Iterat
         yield
     finally:
         _calls.watchers = before
+
+
+@contextmanager
+def modes_kept(net: "Module") -> Iterator[None]:
+    """A `with` block after which every module of the net is in the mode that it had.
+
+    One by one: somebody may have frozen a part of the net by putting it alone into evaluation mode.
+    """
+    before = [(module, module.training) for module in net.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
+@contextmanager
+def evaluating(net: "Module") -> Iterator[None]:
+    """A `with` block in evaluation mode and without a graph; afterwards every module is in the mode that it had."""
+    with modes_kept(net), no_grad():
+        net.eval()
+        yield
 
 
 class LoadReport(NamedTuple):

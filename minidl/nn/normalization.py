@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import Tensor, as_tensor
+from minidl.autograd import Tensor, as_tensor, computing
 from minidl.nn.checks import real_number, whole_number
 from minidl.nn.module import Module, Parameter
 from minidl.ops import batch_norm, local_response_norm, lrn
@@ -35,7 +35,7 @@ class _BatchNorm(Module):
         self.check(x.shape)
         y = batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=self.training,
                        momentum=self.momentum, eps=self.eps)
-        if self.training:
+        if self.training and computing():
             self.num_batches_tracked += 1
         return y
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minidl.autograd import Tensor, apply, as_tensor
+from minidl.autograd import Tensor, apply, as_tensor, computing
 from minidl.backend import Array, array_module, device_of, is_array
 from minidl.function import Function, Refusal, Sample, check_flag, check_number
 
@@ -53,11 +53,9 @@ class BatchNorm(Function):
         self.eps = check_number(self.name, "eps", eps, 0)
 
     def forward(self, x: Array, w: Array, b: Array) -> Array:
-        self.axes = _check(self.name, x.shape, w=w.shape, b=b.shape)
+        self.output_shape(x.shape, w.shape, b.shape)
+        self.axes = (0, *range(2, x.ndim))
         self.count = math.prod(x.shape[a] for a in self.axes)
-        if self.count < 2:
-            raise ValueError(f"batch_norm: training needs at least two values per channel, x {x.shape} has {self.count}: "
-                             "use a larger batch, or evaluate with net.eval()")
         self.mean, self.var = x.mean(axis=self.axes), x.var(axis=self.axes)  # (C,); also for the running statistics
         self.scale = 1 / array_module(x).sqrt(self.var + self.eps)
         self.x_hat = (x - _per_channel(self.mean, x.ndim)) * _per_channel(self.scale, x.ndim)
@@ -72,6 +70,14 @@ class BatchNorm(Function):
             mean_dy, mean_dy_x = (_per_channel(total / self.count, dy.ndim) for total in (db, dw))
             dx = (dy - mean_dy - self.x_hat * mean_dy_x) * _per_channel(self.w * self.scale, dy.ndim)
         return dx, dw, db
+
+    def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
+        x, w, b = shapes
+        count = math.prod(x[a] for a in _check(self.name, x, w=w, b=b))
+        if count < 2:
+            raise ValueError(f"batch_norm: training needs at least two values per channel, x {x} has {count}: "
+                             "use a larger batch, or evaluate with net.eval()")
+        return x
 
     @staticmethod
     def naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, eps: float = 1e-5) -> np.ndarray:
@@ -171,6 +177,8 @@ def batch_norm(x: Tensor, running_mean: Array, running_var: Array, w: Tensor, b:
         return apply(BatchNormEval(eps), x, w, b, running_mean.astype(dtype), running_var.astype(dtype))
     function, momentum = BatchNorm(eps), check_number("batch_norm", "momentum", momentum, 0)
     y = apply(function, x, w, b)
+    if not computing():
+        return y
     running_mean *= 1 - momentum
     running_mean += momentum * function.mean
     running_var *= 1 - momentum

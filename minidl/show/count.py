@@ -10,9 +10,8 @@ from minidl.backend import array_module, to_device
 from minidl.function import Function
 from minidl.nn import Module
 from minidl.nn.checks import whole_number
-from minidl.nn.module import watch_calls
+from minidl.nn.module import evaluating, watch_calls
 from minidl.show.receptive import IMAGE, Field, only_slices, seen_through
-from minidl.train.loop import evaluating
 
 FROM_IMAGE = -1
 """In `Row.inputs`: the image itself."""

@@ -8,16 +8,16 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minidl.autograd import Tensor, no_grad
+from minidl.autograd import Tensor
 from minidl.nn import Module
 from minidl.nn.checks import whole_number
+from minidl.nn.module import evaluating, modes_kept
 from minidl.optim import Optimizer, Schedule
 from minidl.train.losses import classification_loss
 
@@ -97,7 +97,9 @@ def _one_pass(net: Module, optimizer: Optimizer, loader: Loader, schedule: Sched
               epoch: int, on_batch: Callable[[int, int, float], None] | None) -> float:
     """One update per batch; `tally` adds up how they went. Returns the learning rate of the last update."""
     rate = math.nan
-    with _mode(net, training=True):
+    with modes_kept(net):
+        if not any(module.training for module in net.modules()):
+            net.train()
         for batch, (x, labels) in enumerate(tally.batches(net, loader), start=1):
             rate = optimizer.param_groups[0]["lr"]
             optimizer.zero_grad()
@@ -187,26 +189,6 @@ def predict(net: Module, images: np.ndarray, batch_size: int = 250) -> np.ndarra
         device = _device_of(net)
         return np.concatenate([net(Tensor(images[i : i + batch_size]).to(device)).numpy()
                                for i in range(0, len(images), batch_size)])
-
-
-@contextmanager
-def evaluating(net: Module) -> Iterator[None]:
-    """A `with` block in evaluation mode and without a graph; afterwards every module is in the mode that it had."""
-    with _mode(net, training=False), no_grad():
-        yield
-
-
-@contextmanager
-def _mode(net: Module, training: bool) -> Iterator[None]:
-    # One by one: somebody may have frozen a part of the net by putting it alone into evaluation mode.
-    before = [(module, module.training) for module in net.modules()]
-    if not training or not any(mode for _, mode in before):
-        net.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode
 
 
 def _are_scores(scores: Any, labels: Tensor) -> bool:

@@ -116,6 +116,7 @@ def test_a_missing_onnx_is_answered_with_what_to_install(tmp_path, monkeypatch, 
     assert "pip install 'minidl[onnx]'" in capsys.readouterr().err
 
 
+@needs_onnx
 def test_the_number_of_classes_is_read_off_the_weights(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save(models.build("mini-vgg", num_classes=3), "three.safetensors")

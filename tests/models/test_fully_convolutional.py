@@ -226,13 +226,13 @@ def net_of(*layers):
 
 
 REFUSED = [
-    ("an FCN", lambda: fcn8s(num_classes=3, width=1 / 64), 64, "FCN must flatten its last map once, .* it does so 0 times"),
-    ("no Flatten", lambda: net_of(nn.ReLU()), 4, "Sequential must flatten its last map once, .* 0 times"),
+    ("an FCN", lambda: fcn8s(num_classes=3, width=1 / 64), 64, "FCN has no Linear layer .*, so it is convolutional already"),
+    ("no Linear", lambda: net_of(nn.ReLU()), 4, "Sequential has no Linear layer"),
     ("flattened by a passing layer", Loose, 4, "Loose must flatten its last map once, .* 0 times"),
     ("a Flatten of rows", lambda: net_of(nn.Flatten(2), nn.Linear(16, 5)), 4, "Sequential must flatten its last map once"),
-    ("a Flatten of the batch, too", lambda: net_of(nn.Flatten(0)), 4, "Sequential must flatten its last map once, .* 0 times"),
+    ("a Flatten of the batch, too", lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten(0), nn.Linear(48, 2)), 4, "Sequential must flatten its last map once"),
     ("Linear before Flatten", lambda: net_of(nn.Linear(4, 4), nn.Flatten()), 4, "1 is Linear, but stands before Flatten"),
-    ("a Linear used twice", lambda: net_of(nn.Flatten(), *[nn.Linear(32, 32)] * 2), 4, "2 is Linear, but .* is used twice"),
+    ("a Linear used twice", lambda: net_of(nn.Flatten(), *[nn.Linear(32, 32)] * 2), 4, "2 is Linear, but is used twice"),
     ("built for another size", lambda: vgg11(7, width=SMALL, image_size=224), 288,
      r"avgpool averages \(9, 9\) to \(7, 7\), which is no window that slides by one: give the image_size"),
     ("no size", lambda: net_of(nn.Flatten(), nn.Linear(32, 5)), None, "Sequential does not say how large its images are"),
@@ -259,3 +259,38 @@ def test_another_size_than_a_net_is_built_for_is_refused_unless_its_pool_is_glob
         to_fully_convolutional(build("mini-vgg", width=1 / 4).features.append(nn.Flatten()).append(nn.Linear(12, 2)), 28)
     with pytest.raises(ValueError, match="avgpool averages"):
         to_fully_convolutional(vgg16(7, width=SMALL), image_size=256)
+
+
+class Softmaxed(nn.Module):
+    def __init__(self):
+        self.conv, self.flatten, self.fc = nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 4 * 4, 5)
+
+    def forward(self, x):
+        return ops.softmax(self.fc(self.flatten(self.conv(x))), -1)
+
+
+class Parallel(nn.Module):
+    def __init__(self):
+        self.flatten, self.a, self.b = nn.Flatten(), nn.Linear(12, 5), nn.Linear(12, 5)
+
+    def forward(self, x):
+        flat = self.flatten(x)
+        return self.a(flat) + self.b(flat)
+
+
+class PoolTwice(nn.Module):
+    def __init__(self):
+        self.pool, self.flatten, self.fc = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.fc(self.flatten(self.pool(x) + self.pool(x[:, :, 1:, 1:])))
+
+
+@pytest.mark.parametrize("net, size, words", [
+    (Softmaxed(), 6, "softmax runs behind Flatten .in Softmaxed., and would mix"),
+    (Parallel(), 2, "b takes 12 numbers, but the map or the layer before it gives 5"),
+    (PoolTwice(), 4, "pool is used twice"),
+], ids=["softmax", "parallel", "pool"])
+def test_what_would_be_converted_wrongly_is_refused(net, size, words):
+    with pytest.raises(ValueError, match=words):
+        to_fully_convolutional(net, image_size=size)

@@ -766,3 +766,10 @@ def test_without_values_a_net_of_144_million_numbers_is_there_at_once():
 def test_a_slice_of_a_part_is_a_sequential():
     unit = mini_inception().conv1
     assert type(unit[:1]) is nn.Sequential and unit[:1][0] is unit.conv
+
+
+@pytest.mark.parametrize("bias", [[0.0] * 64, np.zeros(7, np.float32)], ids=["a list", "misshapen"])
+def test_a_bias_of_conv1_that_does_not_fit_is_reported(bias):
+    net = minidl.models.resnet18(width=1.0)
+    with pytest.raises(ValueError, match="unexpected: conv1.bias"):
+        net.load_state_dict(net.state_dict() | {"conv1.bias": bias})

@@ -165,3 +165,26 @@ def test_plain_nets_have_no_way_past_their_blocks():
 def test_the_face_of_the_models_exports_what_exists():
     assert all(hasattr(models, name) for name in models.__all__)
     assert len(set(models.__all__)) == len(models.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if "1202" not in name])
+def test_a_new_net_has_met_no_images_and_shapes_only_shows_it_none(name):
+    net = models.build(name, width=1 / 16)
+    size = 64 if name.startswith("fcn") else net.image_size
+
+    def buffers():
+        return {key: x.copy() for key, x in net.named_buffers()}
+
+    for key, x in buffers().items():
+        assert (x == (1 if key.endswith("running_var") else 0)).all(), key
+    for training in (True, False):
+        with minidl.shapes_only():
+            net.train(training)(np.zeros((2, net.in_channels, size, size), np.float32))
+        assert all((x == (1 if key.endswith("running_var") else 0)).all() for key, x in buffers().items()), training
+
+
+def test_googlenet_of_torchvision_is_built_for_15_pixels_with_its_heads():
+    with nn.init.no_values():
+        net = models.googlenet(variant="torchvision", image_size=15)
+    with minidl.shapes_only():
+        assert [y.shape for y in net(np.zeros((2, 3, 15, 15), np.float32))] == [(2, 1000)] * 3

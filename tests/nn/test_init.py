@@ -1,5 +1,6 @@
 """First values: their spread, and that a seed fixes them."""
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -129,3 +130,30 @@ def test_no_values_leaves_new_weights_zero_and_the_generator_alone(draw):
         assert not draw(layer.weight).data.any()
     assert generator().random() == expected
     assert draw(layer.weight).data.all()
+
+
+def test_drawing_into_a_tensor_leaves_the_callers_array_alone():
+    x = np.zeros((3, 4))
+    assert init.he_normal(Tensor(x)).data.any() and not x.any()
+
+
+def test_a_constant_must_be_a_number_also_where_nothing_is_drawn():
+    with init.no_values(), pytest.raises(TypeError, match="value must be a finite number"):
+        init.constant(Parameter.zeros(3), "abc")
+
+
+def test_no_values_ends_with_its_block_and_holds_for_one_thread():
+    seen = []
+
+    def elsewhere():
+        seen.append(nn.Linear(3, 4).weight.data.any())
+
+    with pytest.raises(ZeroDivisionError), init.no_values():
+        with init.no_values():
+            pass
+        assert not nn.Linear(3, 4).weight.data.any()
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        1 / 0
+    assert nn.Linear(3, 4).weight.data.any() and seen == [True]

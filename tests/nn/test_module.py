@@ -1,12 +1,15 @@
 """Modules: what is found among their attributes, and how it is moved, saved and loaded."""
 import copy
 import pickle
+import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from minidl.autograd import Tensor
 from minidl.nn import BatchNorm1d, BatchNorm2d, Dropout, Linear, Module, ModuleList, Parameter, ReLU, Sequential
+from minidl.nn.module import watch_calls
 
 
 class Block(Module):
@@ -349,7 +352,7 @@ def test_sequential_is_indexed_sliced_and_iterated_like_a_list():
         net[3]
     with pytest.raises(IndexError):
         net[-4]
-    with pytest.raises(TypeError, match="index must be an integer"):
+    with pytest.raises(TypeError, match="as an attribute by its name: net.0"):
         net["0"]
 
 
@@ -413,3 +416,22 @@ def test_what_would_not_be_trained_does_not_take_the_place_of_a_parameter():
     layer.bias = None
     layer.last_output = layer(np.ones((1, 2), np.float32))  # a computed tensor may be kept
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
+
+
+def test_calls_are_watched_in_one_thread_inside_the_block_only():
+    net, seen = Sequential(Linear(2, 2), ReLU()), []
+
+    @contextmanager
+    def watcher(module):
+        seen.append(type(module).__name__)
+        yield
+
+    with watch_calls(watcher):
+        net(np.ones((1, 2), np.float32))
+        thread = threading.Thread(target=lambda: net(np.ones((1, 2), np.float32)))
+        thread.start()
+        thread.join()
+    with pytest.raises(ValueError, match="linear"), watch_calls(watcher):
+        net(np.ones((1, 3), np.float32))
+    net(np.ones((1, 2), np.float32))
+    assert seen == ["Sequential", "Linear", "ReLU", "Sequential", "Linear"]
