@@ -93,7 +93,7 @@ class BatchNorm(Function):
 
     @staticmethod
     def samples(rng: "np.random.Generator") -> Iterator[Sample]:
-        for shape, eps in [((3, 2, 2, 3), 1e-5), ((5, 3), 1e-3), ((1, 2, 3, 2), 0.5)]:
+        for shape, eps in [((3, 2, 2, 3), 1e-5), ((5, 3), 1e-3), ((1, 2, 3, 2), 0.5), ((1, 2, 2, 1), 0.5)]:
             C = shape[1]
             yield (rng.standard_normal(shape) * 2 + 1, rng.standard_normal(C), rng.standard_normal(C)), dict(eps=eps)
 
@@ -158,6 +158,7 @@ class BatchNormEval(Function):
     @staticmethod
     def rejects() -> Iterator[Refusal]:
         w = np.ones(3)
+        yield (np.ones((4, 3)), w, np.ones(2), w, w), {}, "b must be (3,)"
         yield (np.ones((4, 3)), w, w, np.ones(2), w), {}, "running_mean must be (3,)"
         yield (np.ones((4, 3)), w, w, w, -w), {}, "running_var holds a negative number"
 

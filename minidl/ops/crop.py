@@ -59,7 +59,7 @@ class Crop(Function):
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:
-        yield (np.ones((1, 1, 4, 5)),), dict(size=(3, 3), offset=(1, 3)), "does not lie within"
+        yield (np.ones((1, 1, 4, 5)),), dict(size=(3, 3), offset=(1, 3)), "at most (1, 2) is possible as offset"
         yield (np.ones((1, 4, 5)),), {}, "add the batch axis"
         yield (np.ones((1, 1, 4, 5)),), dict(offset=-1), "at least 0"
 

@@ -66,10 +66,11 @@ EXPLAINED: list[tuple[str, str, str, list[str]]] = [
       "N == 1 -> N != 1",
       "1 -> 2",
       "images.copy() -> images"]),
-    ("conv_transpose2d.ConvTranspose2d.output_size", "height, width = (", SUM_OF_BOTH,
+    ("conv_transpose2d.ConvTranspose2d.output_shape", "size = [(n - 1) * s - 2 * p + k + extra", SUM_OF_BOTH,
      ["(n, s, p, k, extra) -> (n, s, p, extra, k)",
-      "zip(x_shape[2:], self.stride, self.padding, w_shape[2:], self.output_padding) -> "
-      "zip(x_shape[2:], self.stride, self.padding, self.output_padding, w_shape[2:])"]),
+      "zip(x[2:], self.stride, self.padding, w[2:], self.output_padding) -> "
+      "zip(x[2:], self.stride, self.padding, self.output_padding, w[2:])"]),
+    ("dropout.Dropout.output_shape", "return shapes[0]", "the mask has x's shape", ["0 -> 1"]),
     ("shaping.GetItem.backward",
      "if all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):",
      "sends a simple index to add.at, which is slower and adds the same numbers to the same places",

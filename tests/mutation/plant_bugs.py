@@ -355,7 +355,7 @@ BY_HAND = [
     ("elementwise.Where.backward", "~self.condition", "self.condition"),
     ("relu.ReLU.forward", "maximum(x, 0)", "maximum(x, -x)"),
     ("relu.ReLU.backward", "dy * (self.y > 0)", "array_module(dy).maximum(dy, 0)"),  # masks by the wrong array
-    ("crop.Crop.backward", "dx[self.window] = dy", "dx[..., :dy.shape[2], :dy.shape[3]] = dy"),
+    ("crop.Crop.backward", "dx[self.inside] = dy", "dx[..., :dy.shape[2], :dy.shape[3]] = dy"),
     ("dropout.Dropout.backward", "dy * self.keep", "dy"),
     ("reductions._Reduction.spread", "dy.reshape(self.kept)", "dy"),
     ("reductions.Sum.backward", "self.spread(dy)", "dy"),
