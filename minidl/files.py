@@ -12,12 +12,15 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with a temporary name beside `path`, then renames: `path` holds the old file or the new, whole.
 
     A link is followed, so that the file it points to is replaced and the link stays. A file that was there keeps its
-    permissions. Errors: OSError if nothing can be written there (before `write` is called); whatever `write` raises. In
-    either case the old file is as it was, and the temporary one is gone.
+    permissions; a device or a pipe is never replaced. Errors: OSError if nothing can be written there (before `write` is
+    called); whatever `write` raises. In either case the old file is as it was, and the temporary one is gone.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "the name must be that of a file, but it is a folder; add a file name", str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "the name must be that of a file, but it is a device or a pipe; choose a file name",
+                      str(path))
     temporary = path.with_name(f".minidl-{os.getpid()}-{secrets.token_hex(4)}.part")  # short: `path` may have the longest name
     try:
         temporary.open("xb").close()

@@ -82,6 +82,17 @@ def test_a_place_where_nothing_can_be_written_is_named_before_the_work(tmp_path,
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name are a thing of Unix")
+def test_a_pipe_or_a_device_is_never_replaced(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link, os.devnull):
+        with pytest.raises(OSError, match="is a device or a pipe; choose a file name"):
+            write_atomically(path, lambda temporary: pytest.fail("the work was done in vain"))
+    assert pipe.is_fifo() and link.is_symlink() and sorted(tmp_path.iterdir()) == [link, pipe]
+
+
 @pytest.mark.skipif(ROOT, reason="root may write anywhere")
 def test_a_read_only_folder_is_named(tmp_path):
     tmp_path.chmod(0o500)

@@ -27,12 +27,14 @@ def run(args: argparse.Namespace) -> int:
     from minidl.cli.errors import UserError
     from minidl.interop import load, read_metadata
     if not args.list:
-        _check_target(args.target, args.force)
+        _check_target(args.source, args.target, args.force)
+    elif args.target is not None:
+        raise UserError(f"--list writes nothing, but OUT is {args.target}; leave one of them out")
     try:
         arrays = load(args.source, args.key)
         metadata = read_metadata(args.source)
     except (ValueError, OSError) as error:
-        raise UserError(str(error).replace("; choose with key=", "; choose with --key ")) from None
+        raise UserError(str(error)) from None
     if args.list:
         _print_table(arrays)
     else:
@@ -43,15 +45,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_target(target: Path | None, force: bool) -> None:
+def _check_target(source: Path, target: Path | None, force: bool) -> None:
     """Whether OUT can be written, before a large IN is read."""
     from minidl.cli.errors import UserError
-    from minidl.cli.files import writable_file
+    from minidl.cli.files import no_input, writable_file
     if target is None:
         raise UserError("OUT: the file to write is missing; name one that ends in .safetensors or .npz, or ask for --list")
     if target.suffix not in ENDINGS:
         raise UserError(f"OUT: its ending chooses the form and must be .safetensors or .npz, got {target.name}; "
                         "PyTorch reads .safetensors with safetensors.torch.load_file")
+    no_input(target, "OUT", source)
     writable_file(target, "OUT")
     if target.exists() and not force:
         raise UserError(f"OUT: {target} is there already; choose another name, or --force to replace it")
@@ -59,12 +62,11 @@ def _check_target(target: Path | None, force: bool) -> None:
 
 def _write(arrays: dict, target: Path, metadata: dict[str, str]) -> None:
     from minidl.cli.errors import UserError
-    from minidl.cli.files import write_atomically
+    from minidl.data import write_npz
     from minidl.interop import save
-    from minidl.interop.npz import write_npz
     try:
         if target.suffix == ".npz":
-            write_atomically(target, lambda temporary: write_npz(temporary, arrays))
+            write_npz(target, arrays)
         else:
             save(arrays, target, metadata)
     except (OSError, ValueError, TypeError) as error:

@@ -3,11 +3,8 @@
 `np.load` is not used: it evaluates that line as a Python expression, and believes what the zip says about sizes.
 """
 import math
-import os
 import re
 import struct
-import zipfile
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -28,14 +25,6 @@ def read_npz(archive: Archive) -> dict[str, np.ndarray]:
         except ValueError as error:
             raise ValueError(f"{short(name)}: {error}") from None
     return arrays
-
-
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes what read_npz and np.load read. Any name will do; np.savez has no room for one called "file"."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, x in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, x, allow_pickle=False)
 
 
 def _read_npy(content: memoryview) -> np.ndarray:

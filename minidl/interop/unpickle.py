@@ -27,7 +27,7 @@ from typing import Any
 from minidl.interop.archive import short
 
 MOST_OBJECTS = 48 * 2**20
-"""Bytes of Python objects that one file may cause: some 9000 tensors with their names, sizes and strides."""
+"""Bytes of Python objects that one file may cause: about 9,000 tensors with their names, sizes and strides."""
 
 LONGEST_NAME = 256
 _MISSING = object()
@@ -196,7 +196,7 @@ class Machine:
 
     def memoize(self, index: int) -> None:
         """The top of the stack into the memo."""
-        self.account.charge(200)
+        self.account.charge(128)  # a number (32 bytes), and its place while the dictionary grows (90)
         self.memo[index] = self.top()
 
     def recall(self, index: int) -> None:

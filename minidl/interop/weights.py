@@ -36,7 +36,9 @@ def save(net_or_state: Module | Mapping[str, Any], path: str | os.PathLike[str],
     """Writes a net's state_dict(), or a mapping from names to arrays or Tensors, as a safetensors file.
 
     metadata: notes that travel along, text to text (`read_metadata`). A reader sees the old file or the new one, never half.
-    Errors: TypeError, ValueError for what such a file cannot hold, before anything is written; OSError.
+    Memory: a net's arrays are copied once before they are written, and so are arrays that are not contiguous (older versions
+    of safetensors make one copy more, of all). Errors: TypeError, ValueError for what such a file cannot hold, before anything
+    is written; OSError.
     """
     path = Path(path)
     if path.suffix.lower() in OTHER_ENDINGS:
@@ -66,14 +68,14 @@ def load(path: str | os.PathLike[str], key: str | None = None) -> dict[str, np.n
         if form in (PTH_ZIP, PTH_LEGACY):
             return state_dict_in(read_zip(data) if form == PTH_ZIP else read_legacy(data), key)
         if key is not None:
-            raise ValueError(f"is {form}, which has no parts to choose from; leave out key={short(key)}")
+            raise ValueError(f"is {form}, which has no parts to choose from; leave out the key {short(key)}")
         return read_npz(Archive(data)) if form == NPZ else read_safetensors(path, data)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """The notes in a safetensors file; {} for the other forms, which have none. Errors: those of `load`."""
     with opened(path, "read_metadata") as (form, data):
-        return _header(path, data).get("__metadata__", {}) if form == SAFETENSORS else {}
+        return (_header(path, data).get("__metadata__") or {}) if form == SAFETENSORS else {}
 
 
 def state_dict_in(tree: Any, key: str | None = None) -> dict[str, np.ndarray]:
@@ -81,7 +83,7 @@ def state_dict_in(tree: Any, key: str | None = None) -> dict[str, np.ndarray]:
     if key is not None:
         part = tree.get(key) if isinstance(tree, dict) else None
         if part is None or not _is_state(part):
-            raise ValueError(f"has no arrays by name under key={short(key)}; it holds {_contents(tree)}")
+            raise ValueError(f"has no arrays by name under the key {short(key)}; it holds {_contents(tree)}")
         return part
     if _is_state(tree):
         return tree
@@ -90,7 +92,7 @@ def state_dict_in(tree: Any, key: str | None = None) -> dict[str, np.ndarray]:
     found = usual or list(parts)
     if len(found) != 1:
         which = "more than one state dict" if found else "no state dict, a dictionary from names to arrays"
-        fix = f"choose with key={found[0]!r}" if found else "in PyTorch, save model.state_dict()"
+        fix = f"choose one by its key, such as {short(found[0])}" if found else "in PyTorch, save model.state_dict()"
         raise ValueError(f"has {which}; it holds {_contents(tree)}; {fix}")
     return parts[found[0]]
 

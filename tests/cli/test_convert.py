@@ -4,6 +4,7 @@ import pytest
 from pth_writer import zip_pth
 
 from minidl.cli.main import main
+from minidl.data.npz import npz_bytes
 from minidl.interop import load, read_metadata, save
 
 W = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -40,8 +41,15 @@ def test_a_file_that_is_there_is_replaced_only_with_force(sources, capsys):
     assert "is there already" in capsys.readouterr().err and target.read_text() == "mine"
     assert main([*arguments, "--force"]) == 0
     assert load(target).keys() == STATE.keys()
-    assert main(["convert", str(target), str(target), "--force"]) == 0
-    assert load(target).keys() == STATE.keys()
+
+
+def test_the_file_that_is_read_is_never_replaced(sources, capsys):
+    (sources / "link.npz").symlink_to("a.npz")
+    before = (sources / "a.npz").read_bytes()
+    for target in ("a.npz", "link.npz"):
+        assert main(["convert", str(sources / "a.npz"), str(sources / target), "--force"]) == 2
+        assert "must not be replaced" in capsys.readouterr().err
+    assert (sources / "a.npz").read_bytes() == before and (sources / "link.npz").is_symlink()
 
 
 def test_list_prints_a_table_and_writes_nothing(sources, capsys):
@@ -49,7 +57,8 @@ def test_list_prints_a_table_and_writes_nothing(sources, capsys):
     assert main(["convert", str(sources / "a.pth"), "--list"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "conv.weight             2x3  float32", "bn.num_batches_tracked  ()   int64", "2 arrays, 7 numbers, 32 bytes"]
-    assert main(["convert", str(sources / "a.pth"), str(sources / "out.npz"), "--list"]) == 0
+    assert main(["convert", str(sources / "a.pth"), str(sources / "out.npz"), "--list"]) == 2
+    assert "--list writes nothing, but OUT is" in capsys.readouterr().err
     assert sorted(sources.iterdir()) == before
 
 
@@ -63,7 +72,7 @@ def test_key_chooses_the_part_of_a_checkpoint(tmp_path, capsys):
     source, target = tmp_path / "gan.pth", tmp_path / "d.safetensors"
     source.write_bytes(zip_pth({"netG": {"g": W}, "netD": {"d": W}}))
     assert main(["convert", str(source), str(target)]) == 2
-    assert "choose with --key 'netG'" in capsys.readouterr().err
+    assert "choose one by its key, such as 'netG'" in capsys.readouterr().err
     assert main(["convert", str(source), str(target), "--key", "netD"]) == 0
     assert list(load(target)) == ["d"]
 
@@ -84,6 +93,20 @@ def test_mistakes_are_told_in_one_line_with_status_2(sources, source, target, wo
     error = capsys.readouterr().err
     assert words in error and error.startswith("minidl convert: error: ") and error.count("\n") == 1
     assert sorted(sources.iterdir()) == before
+
+
+def test_an_npz_depends_on_the_arrays_alone(sources):
+    for source in ("a.pth", "a.safetensors"):
+        assert main(["convert", str(sources / source), str(sources / "out.npz"), "--force"]) == 0
+        arrays = load(sources / source)
+        assert (sources / "out.npz").read_bytes() == npz_bytes(arrays)
+
+
+def test_a_name_that_no_zip_holds_is_told_in_one_line(tmp_path, capsys):
+    (tmp_path / "a.pth").write_bytes(zip_pth({"a\0b": W}))
+    assert main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "out.npz")]) == 2
+    error = capsys.readouterr().err
+    assert "OUT: write_npz: a zip holds names" in error and error.count("\n") == 1 and not (tmp_path / "out.npz").exists()
 
 
 def test_any_name_and_no_array_at_all_fit_an_npz(tmp_path):

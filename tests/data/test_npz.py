@@ -1,6 +1,7 @@
 """write_npz: the bytes depend on the arrays alone, and a file is whole or not there."""
 import os
 import time
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -59,7 +60,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path, monkeyp
 @pytest.mark.parametrize("arrays, error, words", [
     ({"a": np.array([{}], dtype=object)}, TypeError, "'a' is a object array"),
     ({"a": np.zeros(2), "b": [1, 2]}, TypeError, "'b' is a list"),
-    ({}, ValueError, "at least one array"),
+    ({"a\0b": np.zeros(2)}, ValueError, "without a NUL"),
+    ({"a": np.zeros(2), "n" * 70_000: np.zeros(2)}, ValueError, "names of at most 65,531 bytes.*70,000 characters"),
 ])
 def test_what_would_need_pickle_is_refused_before_anything_is_written(tmp_path, arrays, error, words):
     with pytest.raises(error, match=words):
@@ -70,6 +72,22 @@ def test_what_would_need_pickle_is_refused_before_anything_is_written(tmp_path, 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="create .*nowhere first"):
         write_npz(tmp_path / "nowhere" / "x.npz", ARRAYS)
+
+
+def test_names_of_any_kind_and_no_array_at_all_are_read_back(tmp_path):
+    for arrays in ({}, {"file": np.zeros(2), "a/b": np.ones(2), "é": np.zeros(0), "n" * 65_531: np.ones(1)}):
+        write_npz(tmp_path / "x.npz", arrays)
+        with np.load(tmp_path / "x.npz", allow_pickle=False) as read:
+            assert list(read.files) == list(arrays)
+
+
+def test_the_arrays_are_not_in_memory_a_second_time(tmp_path):
+    arrays = {"x": np.zeros(2**25, np.uint8), "y": np.zeros(2**25, np.uint8)}  # NumPy writes pieces of 2**24 bytes
+    tracemalloc.start()
+    write_npz(tmp_path / "x.npz", arrays)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**25
 
 
 def test_a_number_stays_one(tmp_path):

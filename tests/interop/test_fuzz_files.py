@@ -66,6 +66,10 @@ PLANTS = {
     "marks are not respected": [("unpickle.py", "len(self.stack) <= (self.marks[-1] if self.marks else 0) or", "")],
     "arguments of a call may be anything": [("unpickle.py", "or type(arguments) is not tuple:", "and False:")],
     "lengths of strings are not checked": [("unpickle.py", "if n > len(self.data) - self.position:", "if False:")],
+    "the name of every tensor is looked for": [
+        ("pth.py", "        if (not dtype or type(size)", "        self.name_of_next()\n        if (not dtype or type(size)")],
+    "an empty array costs nothing": [("pth.py", "        self.account.charge(200 + 32 * len(size))\n", "")],
+    "notes are whatever the header says": [("weights.py", '.get("__metadata__") or {}', '.get("__metadata__", {})')],
     "the zip says how long its entries are": [("archive.py", "if claimed > GROWTH * len(data):", "if False:")],
     "an entry is unpacked in one piece": [("archive.py", "machine.decompress(rest, 1 << 16)", "machine.decompress(rest)")],
     "zips may point anywhere": [("archive.py", "if here < 0 or here + struct.calcsize(form) > len(data):", "if False:")],

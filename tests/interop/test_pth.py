@@ -1,6 +1,8 @@
 """PyTorch's files without PyTorch: what is read, what is refused and why. With PyTorch: the same numbers, bit by bit."""
 import pickle
 import struct
+import time
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -181,6 +183,72 @@ def test_nesting_of_any_depth_is_no_recursion(tmp_path):
     assert type(read_pth(put(tmp_path, zip_pth({"deep": deep})))["deep"]) is tuple
     with pytest.raises(ValueError, match="keys must be"):
         read_pth(put(tmp_path, zip_pth(Raw(b"}" + deep + b"Ns"))))
+
+
+@each_form
+@pytest.mark.parametrize("axes", [1, 64])
+def test_many_calls_of_one_tuple_cost_no_more_than_the_file_may(form, axes, tmp_path):
+    """The tensors are empty, so that they cost nothing in numbers; no word lies on the stack to name them."""
+    view = program(View("0", 6, 0, (0,) + (1,) * (axes - 1), (1,) * axes), {})
+    function = named("torch._utils", "_rebuild_tensor_v2")
+    arguments = view.removeprefix(function).removesuffix(pickle.REDUCE)
+    calls = Raw(b"(" + function + b"q\x00" + arguments + b"q\x01R" + b"h\x00h\x01R" * 50_000 + b"t")
+    path = put(tmp_path, form(calls, X))
+    tracemalloc.start()
+    start = time.process_time()
+    try:
+        assert len(read_pth(path)) == 50_001 and axes == 1
+    except ValueError as error:
+        assert "Python objects of more than" in str(error) and axes == 64
+    took, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 4 * path.stat().st_size + 64 * 2**20
+    assert took < 2 + path.stat().st_size / 50_000  # the fuzzer's bound
+
+
+def as_torch_writes(state, storages, legacy):
+    """The program of a state dict with the memo that Python's pickler makes: what is new goes onto a shelf, words come back."""
+    shelves = {}
+
+    def new(code):
+        shelves[len(shelves), code] = len(shelves)
+        return code + b"r" + struct.pack("<I", len(shelves) - 1)
+
+    def once(code):
+        if code in shelves:
+            return b"j" + struct.pack("<I", shelves[code])
+        shelves[code] = len(shelves)
+        return code + b"r" + struct.pack("<I", shelves[code])
+
+    def numbers(row):
+        return new(b"(" + b"".join(b"K" + bytes([n]) for n in row) + b"t") if row else b")"
+
+    empty_dict = named("collections", "OrderedDict")
+    parts = [once(empty_dict) + new(b")R") + b"("]
+    for name, x in state.items():
+        key = str(len(storages))
+        storages[key] = x.tobytes()
+        pid = (b"(" + once(word("storage")) + once(named("torch", "FloatStorage")) + new(word(key)) + once(word("cpu"))
+               + b"K" + bytes([x.size]) + b"N" * legacy)
+        parts.append(
+            new(word(name)) + once(named("torch._utils", "_rebuild_tensor_v2")) + b"(" + new(pid + b"t") + b"QK\x00"
+            + numbers(x.shape) + numbers([n // 4 for n in x.strides]) + b"\x89" + once(empty_dict) + new(b")R")
+            + new(b"t") + new(b"R"))
+    return Raw(b"".join(parts) + b"u")
+
+
+@each_form
+def test_nine_thousand_tensors_of_a_usual_network_are_read(form, tmp_path):
+    """As docs/decisions/0010 promises: convolutions and their batch norms, under names of usual length."""
+    shapes = {"conv.weight": (2, 3, 3, 2), **{f"bn.{name}": (5,) for name in ("weight", "bias", "running_mean", "running_var")}}
+    state = {f"backbone.body.layer4.{k}.{name}": np.full(shape, k, np.float32)
+             for k in range(1800) for name, shape in shapes.items()}
+    storages = {}
+    thing = as_torch_writes(state, storages, form is legacy_pth)
+    got = load(put(tmp_path, form(thing, storages)))
+    assert got.keys() == state.keys() and len(got) == 9000
+    for name in state:
+        equal(got[name], state[name])
 
 
 @pytest.mark.parametrize(("content", "words"), [

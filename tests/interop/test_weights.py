@@ -234,15 +234,16 @@ def test_the_state_dict_of_a_checkpoint_is_found(tmp_path, tree, key, found):
 
 
 @pytest.mark.parametrize(("tree", "key", "words"), [
-    ({"netG": {"a": W}, "netD": {"b": W}}, None, r"more than one state dict; it holds {'netG': 1 arrays, .*key='netG'"),
+    ({"netG": {"a": W}, "netD": {"b": W}}, None,
+     r"more than one state dict; it holds {'netG': 1 arrays, .*}; choose one by its key, such as 'netG'$"),
     ({"model": {"a": W}, "state_dict": {"b": W}}, None, "more than one state dict"),
     ({"epoch": 1}, None, "no state dict.*{'epoch': int}"),
     ({"w": W, "epoch": 1}, None, "no state dict"),
     ([W], None, "it holds a list"),
     (W, None, "it holds a ndarray"),
     ({0: W}, None, "no state dict"),
-    ({"epoch": 1, "m": {"a": W}}, "epoch", "no arrays by name under key='epoch'"),
-    ({"epoch": 1, "m": {"a": W}}, "none", "no arrays by name under key='none'"),
+    ({"epoch": 1, "m": {"a": W}}, "epoch", "no arrays by name under the key 'epoch'"),
+    ({"epoch": 1, "m": {"a": W}}, "none", "no arrays by name under the key 'none'"),
 ])
 def test_a_checkpoint_that_leaves_doubt_is_listed(tmp_path, tree, key, words):
     (tmp_path / "x.pth").write_bytes(zip_pth(tree))
@@ -252,15 +253,25 @@ def test_a_checkpoint_that_leaves_doubt_is_listed(tmp_path, tree, key, words):
 
 def test_a_key_is_for_checkpoints_only(tmp_path):
     save({"x": X}, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match="no parts to choose from"):
+    with pytest.raises(ValueError, match="no parts to choose from; leave out the key 'model'"):
         load(tmp_path / "x.safetensors", key="model")
 
 
 def test_what_a_file_says_cannot_break_an_error_message(tmp_path):
-    (tmp_path / "x.pth").write_bytes(zip_pth({"\x1b[2J\n" + "x" * 5000: View("0", 1, 5, (1,), (1,))}, {"0": b"1234"}))
-    with pytest.raises(ValueError, match="tensor ") as caught:
-        load(tmp_path / "x.pth")
-    assert len(str(caught.value)) < 600 and str(caught.value).isprintable()
+    long = "\x1b[2J\n" + "x" * 5000
+    (tmp_path / "x.pth").write_bytes(zip_pth({long: View("0", 1, 5, (1,), (1,))}, {"0": b"1234"}))
+    (tmp_path / "y.pth").write_bytes(zip_pth({long: {"a": W}, long + "x": {"a": W}}))
+    for name, words in (("x.pth", "tensor "), ("y.pth", "choose one by its key")):
+        with pytest.raises(ValueError, match=words) as caught:
+            load(tmp_path / name)
+        assert len(str(caught.value).replace(str(tmp_path), "")) < 600 and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("word", ["null", "{}"])
+def test_notes_are_a_dict_even_where_the_file_has_none(tmp_path, word):
+    header = f'{{"__metadata__": {word}}}'.encode()
+    (tmp_path / "x").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert read_metadata(tmp_path / "x") == {} and load(tmp_path / "x") == {}
 
 
 def test_the_face_loads_them_on_demand():
