@@ -1,7 +1,9 @@
 """`python -m minidl` is the command `minidl`."""
 import sys
 
-from minidl.cli.main import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from minidl.cli.main import main
+        sys.exit(main())
+    except KeyboardInterrupt:  # while it is still loading; main looks after its own
+        sys.exit(130)

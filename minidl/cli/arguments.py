@@ -34,11 +34,34 @@ def between(least: int, most: int | None) -> Callable[[str], int]:
 
 
 def key_and_value(text: str) -> tuple[str, Any]:
-    """The type of KEY=VALUE: true, false and numbers are what they look like, the rest is text."""
+    """The type of KEY=VALUE: true, false, and numbers as Python takes them, are what they look like; so is JSON; the rest is
+    text."""
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier() or not value:
         raise argparse.ArgumentTypeError(f"must be KEY=VALUE, such as num_classes=10, got {text!r}")
+    if value.lower() in ("true", "false"):
+        return key, value.lower() == "true"
+    for kind in (int, float, json.loads):
+        try:
+            return key, kind(value)
+        except (ValueError, RecursionError):
+            continue
+    return key, value
+
+
+def number(text: str) -> float:
+    """The type of numbers."""
     try:
-        return key, json.loads(value.lower())
+        return float(text)
     except ValueError:
-        return key, value
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+
+
+def image_size(most: int) -> Callable[[str], tuple[int, int]]:
+    """The type of image sizes of at most so many pixels a side: "224" -> (224, 224), "240x320" -> (240, 320)."""
+    def size(text: str) -> tuple[int, int]:
+        parts = text.lower().split("x")
+        if len(parts) > 2 or not all(part.isascii() and part.isdigit() and 1 <= int(part[:7]) <= most for part in parts):
+            raise argparse.ArgumentTypeError(f"must be N or HEIGHTxWIDTH, pixels from 1 to {most}, got {text!r}")
+        return int(parts[0]), int(parts[-1])
+    return size

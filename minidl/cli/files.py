@@ -8,7 +8,8 @@ from typing import Any
 from minidl.cli.errors import UserError
 from minidl.files import write_atomically
 
-__all__ = ["remove_if_empty", "writable_file", "writable_folder", "write_atomically", "write_json"]
+__all__ = ["no_input", "reason", "remove_if_empty", "writable_file", "writable_folder", "write_atomically", "write_json",
+           "write_text"]
 
 
 def writable_folder(path: Path, option: str) -> bool:
@@ -22,7 +23,7 @@ def writable_folder(path: Path, option: str) -> bool:
     except FileExistsError:
         raise UserError(f"{option}: {path} is a file, but must be a folder; choose another name") from None
     except OSError as error:
-        raise UserError(f"{option}: cannot make the folder {path} ({_reason(error)}); "
+        raise UserError(f"{option}: cannot make the folder {path} ({reason(error)}); "
                         f"choose another place with {option} DIR") from None
     _prove_writable(path, option)
     return new
@@ -38,10 +39,33 @@ def writable_file(path: Path, option: str) -> None:
     _prove_writable(path.parent, option)
 
 
+def no_input(path: Path, option: str, *inputs: Path | None) -> None:
+    """Refuses an output that is one of the inputs, by whatever name: writing it would destroy what it is made of."""
+    for given in inputs:
+        if given is not None and _same_file(path, given):
+            known = "" if str(path) == str(given) else f" (the same file as {given})"
+            raise UserError(f"{option}: {path}{known} is read, and must not be replaced by what is made of it; "
+                            "choose another name")
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:  # one of them is not there
+        return os.path.realpath(a) == os.path.realpath(b)
+
+
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Writes numbers, strings, lists and dictionaries, for programs to read."""
-    text = json.dumps(record, indent=2) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Writes numbers, strings, lists and dictionaries, for programs to read. Errors: UserError, as on a full disk."""
+    write_text(path, json.dumps(record, indent=2) + "\n", "--json")
+
+
+def write_text(path: Path, text: str, option: str) -> None:
+    """Writes a text, whole or not at all. Errors: UserError, as on a full disk."""
+    try:
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{option}: cannot write {path} ({reason(error)}); choose another place") from None
 
 
 def remove_if_empty(path: Path) -> None:
@@ -56,8 +80,10 @@ def _prove_writable(folder: Path, option: str) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise UserError(f"{option}: cannot write in {folder} ({_reason(error)}); choose another place") from None
+        raise UserError(f"{option}: cannot write in {folder} ({reason(error)}); choose another place") from None
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()
+def reason(error: OSError) -> str:
+    """What the system says, to stand in a sentence: "no space left on device"."""
+    text = error.strerror or type(error).__name__
+    return text[:1].lower() + text[1:]

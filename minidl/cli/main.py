@@ -1,6 +1,7 @@
 """`minidl`: finds the command, runs it, and turns errors into one line and an exit status.
 
-Exit status: 0 success; 1 the work was done or begun, but failed; 2 wrong usage or an unusable file; 130 Ctrl-C.
+Exit status: 0 success; 1 the work was done or begun, but failed; 2 wrong usage or an unusable file; 130 Ctrl-C; 141 the
+reader of the output went away, as in `minidl models | head -1` (128 + SIGPIPE, as shells have it).
 """
 import argparse
 import difflib
@@ -8,11 +9,13 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import NoReturn
 
 from minidl.cli import convert, demo, export, info, models, predict, summary
 from minidl.cli.errors import UserError
+from minidl.cli.files import reason
 
 COMMANDS: dict[str, ModuleType] = {
     "convert": convert, "demo": demo, "export": export, "info": info, "models": models, "predict": predict,
@@ -21,6 +24,23 @@ COMMANDS: dict[str, ModuleType] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line (without the program's name) and returns the exit status."""
+    try:
+        status = _main(argv)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("\nminidl: interrupted; no half-written file was left behind", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        _forget_output()
+        return 141
+    except OSError as error:  # the commands turn their own into UserErrors: this is what flush says on a full disk
+        _forget_output()
+        print(f"minidl: error: cannot write the output ({reason(error)})", file=sys.stderr)
+        return 1
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = make_parser()
     try:
         args = parser.parse_args(argv)
@@ -30,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     return _run(args)
+
+
+def _forget_output() -> None:
+    """What is left of the output goes nowhere, so that Python does not complain at exit that it cannot be written."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_parser() -> "Parser":
@@ -88,20 +114,23 @@ class _Version(argparse.Action):
 
 def _run(args: argparse.Namespace) -> int:
     try:
-        status = COMMANDS[args.command].run(args)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("\nminidl: interrupted; no half-written file was left behind", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `minidl demo | head`: the reader has gone, and Python must not complain at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return COMMANDS[args.command].run(args)
+    except BrokenPipeError:
+        raise
+    except SystemExit:  # rich leaves so where the reader of the output has gone
+        raise BrokenPipeError from None
     except Exception as error:
         if args.debug:
             raise
-        name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        text = " ".join(str(error).split())
-        more = "" if isinstance(error, UserError) else f" (minidl {args.command} --debug shows the traceback)"
-        print(f"minidl {args.command}: error: {name}{text}{more}", file=sys.stderr)
+        print(f"minidl {args.command}: error: {_one_line(error, args.command)}", file=sys.stderr)
         return error.status if isinstance(error, UserError) else 1
-    return status
+
+
+def _one_line(error: Exception, command: str) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        place = f": {error.filename}" if error.filename else ""
+        return f"{reason(error)}{place} (minidl {command} --debug shows the traceback)"
+    return f"{type(error).__name__}: {text} (minidl {command} --debug shows the traceback)"

@@ -14,6 +14,8 @@ from typing import Any
 from minidl.cli.errors import UserError
 
 HELP = "list the networks"
+ROOMY, NARROWEST = 76, 64
+"""A terminal as wide as the first has room for papers; on one narrower than the second, lines are folded."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,11 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the list."""
     from rich.console import Console
+    console = Console(highlight=False)
     found = [_record(name) for name in _matching(args.filter)]
     if args.json:
         print(json.dumps(found, indent=2))
     else:
-        Console(highlight=False).print(_table(found))
+        console.width = max(console.width, NARROWEST)
+        console.print(_table(found, with_papers=console.width >= ROOMY))
     return 0
 
 
@@ -59,16 +63,19 @@ def _record(name: str) -> dict[str, Any]:
             "input": [net.in_channels, net.image_size, net.image_size], "about": ZOO[name].about}
 
 
-def _table(records: list[dict[str, Any]]) -> Any:
+def _table(records: list[dict[str, Any]], with_papers: bool) -> Any:
+    """A paper is its first author and year there: what the list is read for needs the room."""
     from rich import box
     from rich.table import Table
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("name", no_wrap=True)
-    table.add_column("paper", max_width=15)
+    if with_papers:
+        table.add_column("paper", max_width=10)
     table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("image", no_wrap=True)
     table.add_column("what it is", min_width=16)
     for record in records:
-        table.add_row(record["name"], record["paper"], f"{record['parameters']:,}", "x".join(map(str, record["input"])),
-                      record["about"])
+        words = record["paper"].split()
+        table.add_row(record["name"], *[f"{words[0]} {words[-1]}"] * with_papers, f"{record['parameters']:,}",
+                      "x".join(map(str, record["input"])), record["about"])
     return table

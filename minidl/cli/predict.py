@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 from minidl.cli.arguments import at_least, between, key_and_value, place
 from minidl.cli.classes import read_classes
 from minidl.cli.errors import UserError
-from minidl.cli.files import writable_file, write_json
-from minidl.cli.networks import find_network, last_matrix, net_with_weights, user_errors
+from minidl.cli.files import no_input, writable_file, write_json
+from minidl.cli.networks import find_network, given_options, last_matrix, net_with_weights, user_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,10 +73,12 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     console = Console(highlight=False)
     args.name = _network(args.name)
-    classes = None if args.classes is None else read_classes(args.classes, "--classes")
+    given = given_options(args.option)
     if args.json is not None:
+        no_input(args.json, "--json", args.weights, args.classes, *args.images)
         writable_file(args.json, "--json")
-    net, options = net_with_weights(args.name, dict(args.option), args.weights)
+    classes = None if args.classes is None else read_classes(args.classes, "--classes")
+    net, options = net_with_weights(args.name, given, args.weights)
     _check_classes(classes, net, args)
     chosen = args.preprocessing or _usual(args.name, options)
     preprocessing = _preprocessing(chosen, args, net)
@@ -161,7 +163,8 @@ def _groups(paths: list[Path], preprocessing: "Preprocessing", failed: dict[Path
         except ImportError as error:
             raise UserError(str(error)) from None
         except (OSError, ValueError, MemoryError) as error:
-            failed[path] = " ".join(str(error).removeprefix("read_image: ").split()) or type(error).__name__
+            text = " ".join(str(error).removeprefix("read_image: ").split())
+            failed[path] = text.removeprefix(f"{path} ") or type(error).__name__
         if len(group) == GROUP:
             yield group
             group = {}

@@ -56,6 +56,8 @@ def _form(data: memoryview) -> str:
         return _zip_form(Archive(data))
     if re.match(_MAGIC, head):
         return PTH_LEGACY
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= len(data) - 8:  # any length may begin like a stranger
+        return SAFETENSORS
     for pattern, what, fix in _STRANGERS:
         if re.match(pattern, head):
             raise ValueError(f"{what}; {fix}")

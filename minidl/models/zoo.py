@@ -79,7 +79,7 @@ def build(name: str, **options: Any) -> Network:
         if option not in known:
             near = difflib.get_close_matches(option, known, 1)
             hint = f": did you mean {near[0]}?" if near else ""
-            raise ValueError(f"build: {name} has no option {option!r}, but {', '.join(known)}{hint}")
+            raise ValueError(f"build: {name} has no option {option!r}; its options are {', '.join(known)}{hint}")
     return entry.build(**entry.options, **options)
 
 

@@ -205,13 +205,15 @@ def _image_shape(input_shape: Any) -> tuple[int, ...]:
 
 
 def short_number(n: int) -> str:
-    """1234567 -> "1.23 M": three significant digits."""
-    value, unit = float(n), 0
-    while value >= 999.5 and unit < 3:
-        value, unit = value / 1000, unit + 1
+    """1234567 -> "1.23 M": three significant digits; all of them above 999 P."""
+    unit = 0
+    while 2 * n >= 1999 * 1000**unit and unit < 5:
+        unit += 1
     if unit == 0:
         return str(n)
-    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {'kMG'[unit - 1]}"
+    whole, value = (2 * n + 1000**unit) // (2 * 1000**unit), n / 1000**unit
+    digits = f"{value:.{2 if value < 9.995 else 1}f}" if value < 99.95 else f"{whole:,}"
+    return f"{digits} {'kMGTP'[unit - 1]}"
 
 
 def short_bytes(n: int) -> str:

@@ -29,7 +29,8 @@ def summary_table(net: Module, input_shape: tuple[int, ...], title: str = "", *,
 
     input_shape: of one image, (C, H, W). Output shapes are written without the batch axis; multiply-adds and memory are for
     `batch_size` images. depth: layers deeper in the tree of modules are added up in the module above them ("layer1" at depth
-    1), with the shape and receptive field of the last. Names that would make the table wider than `width` are wrapped.
+    1), with the shape and receptive field of the last. Names that would make the table wider than `width` are wrapped; if that
+    is not enough, memory and receptive field are left out. Numbers and shapes are never cut: the table may stay wider.
     See `trace` for what is counted. Errors: those of the net for an image that does not fit.
     """
     walked = walk(net, input_shape, batch_size)
@@ -112,10 +113,17 @@ def _totals(net: Module, walked: Walk, batch_size: int) -> str:
         f"memory         {short_bytes(made)} of outputs"])
 
 
+NARROWEST = 10, 11
+"""So wide are the first two columns, layer and operation, before other columns are left out in their favour."""
+
+
 def _table(columns: list[Column], title: str, totals: str, width: int) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
+    for dispensable in ("memory", "receptive\nfield"):
+        if sum(NARROWEST) + sum(_width(column, column.slim_header) + 1 for column in columns[2:]) > width:
+            columns = [column for column in columns if column.header != dispensable]
     wide, slim = (sum(_width(column, header(column)) for column in columns) + len(columns) - 1
                   for header in (lambda column: column.header, lambda column: column.slim_header))
     roomy = wide + len(columns) - 1 <= width
@@ -125,10 +133,10 @@ def _table(columns: list[Column], title: str, totals: str, width: int) -> "Table
     cells = [column.cells for column in columns]
     if min(wide, slim) > width:
         fixed = sum(_width(column, header) for column, header in zip(columns[2:], headers[2:])) + len(columns) - 1
-        operation = min(_width(columns[1], headers[1]), max(11, width - fixed - _width(columns[0], headers[0])))
+        operation = min(_width(columns[1], headers[1]), max(NARROWEST[1], width - fixed - _width(columns[0], headers[0])))
         cells[1] = [wrapped(cell, operation) for cell in cells[1]]
         operation = max(len(line) for cell in (headers[1], *cells[1]) for line in cell.split("\n"))
-        cells[0] = [wrapped(cell, max(10, width - fixed - operation)) for cell in cells[0]]
+        cells[0] = [wrapped(cell, max(NARROWEST[0], width - fixed - operation)) for cell in cells[0]]
     for column, header in zip(columns, headers):
         table.add_column(header, column.footer, justify=column.justify, no_wrap=True)  # type: ignore[arg-type]
     for row in zip(*cells):

@@ -29,11 +29,11 @@ def test_random_weights_are_named_as_such_and_repeat(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "The weights are random (seed 0)" in text
     assert "mini-vgg: images (N, 3, 32, 32) -> logits (N, 3)" in text
-    assert f"20 nodes, opset 17, {paths[0].stat().st_size:,} bytes -> {paths[0]}" in text
+    assert f"22 nodes, opset 17, {paths[0].stat().st_size:,} bytes -> {paths[0]}" in text
     assert paths[0].read_bytes() == paths[1].read_bytes() != paths[2].read_bytes()
     metadata = read(paths[0])[1]
     assert metadata == {"network": "mini-vgg", "weights": "random, seed 0",
-                        "options": '{"image_size": 32, "num_classes": 3, "in_channels": 3, "width": 0.25}'}
+                        "options": '{"num_classes": 3, "in_channels": 3, "width": 0.25}'}
 
 
 @needs_onnx
@@ -74,8 +74,13 @@ def test_googlenets_weights_load_with_and_without_auxiliary_heads(heads, tmp_pat
     (["mini-vgg", "taken.onnx"], "is there already; choose another name, or --force"),
     (["mini-vgg", "net.onnx", "--option", "depth=3"], "mini-vgg has no option 'depth'"),
     (["mini-vgg", "net.onnx", "--option", "depth"], "must be KEY=VALUE"),
+    (["mini-vgg", "net.onnx", "--option", "width=2", "--width", "3"], "width is given twice, as 3.0 and as 2"),
+    (["fcn8s", "net.onnx", "--option", "image_size=64"], "fcn8s has no option 'image_size'"),
+    (["mini-vgg", "net.onnx", "--size", "1x2x3"], "must be N or HEIGHTxWIDTH"),
+    (["mini-vgg", "net.onnx", "--size", "4097"], "pixels from 1 to 4096, got '4097'"),
+    (["mini-vgg", "net.onnx", "--option", "vgg16=3"], "mini-vgg has no option 'vgg16'"),
     (["mini-vgg", "net.onnx", "--width", "-1"], "width must be a factor"),
-    (["mini-vgg", "net.onnx", "--size", "2"], "image_size 2 is too small"),
+    (["mini-vgg", "net.onnx", "--size", "2"], "images 1x2x2 do not fit mini-vgg"),
     (["mini-vgg", "net.onnx", "--batch", "all"], "must be an integer, got 'all'; or the word dynamic"),
     (["mini-vgg", "net.onnx", "--batch", "0"], "must be at least 1, got 0; or the word dynamic"),
     (["mini-vgg", "net.onnx", "--weights", "missing.pth"], "missing.pth must be a file, but nothing is there"),
@@ -108,6 +113,49 @@ def test_force_replaces_the_file(tmp_path):
     path.write_text("old")
     assert main(["export", "mini-vgg", str(path), "--width", "0.25", "--force"]) == 0
     assert path.read_bytes()[:3] != b"old"
+
+
+@needs_onnx
+def test_images_of_any_height_and_width_go_through_the_network_as_it_is(tmp_path, capsys):
+    assert main(["export", "mini-resnet", str(tmp_path / "a.onnx"), "--width", "0.25", "--size", "36x44"]) == 0
+    assert "images (N, 1, 36, 44) -> logits (N, 10)\n" in capsys.readouterr().out
+    assert main(["export", "alexnet", str(tmp_path / "b.onnx"), "--width", "0.02", "--size", "99"]) == 0
+    assert "images (N, 3, 99, 99) -> logits (N, 1000) (built for 99x99)" in capsys.readouterr().out
+    assert '"image_size": 99' in read(tmp_path / "b.onnx")[1]["options"]
+
+
+@needs_onnx
+def test_weights_fix_the_network(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save(models.build("alexnet", width=0.02, num_classes=7, image_size=99), "w.safetensors")
+    small = ["export", "alexnet", "net.onnx", "--weights", "w.safetensors", "--width", "0.02"]
+    assert main([*small, "--option", "image_size=99", "--size", "131"]) == 2
+    error = capsys.readouterr().err
+    assert "images 3x131x131 do not fit alexnet" in error and "say --option image_size=131" in error
+    assert main([*small, "--size", "99"]) == 2
+    assert "--option num_classes=... or width=... or in_channels=... or image_size=..." in capsys.readouterr().err
+    assert main([*small, "--option", "image_size=99", "--size", "99"]) == 0
+
+
+def test_the_weights_are_never_replaced(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save(models.build("mini-vgg", width=0.25), "w.safetensors")
+    (tmp_path / "w.onnx").symlink_to("w.safetensors")
+    before = (tmp_path / "w.safetensors").read_bytes()
+    assert main(["export", "mini-vgg", "w.onnx", "--weights", "w.safetensors", "--width", "0.25", "--force"]) == 2
+    assert "OUT.onnx: w.onnx (the same file as w.safetensors) is read" in capsys.readouterr().err
+    assert (tmp_path / "w.safetensors").read_bytes() == before
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
+    from minidl import interop
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(interop, "export_onnx", full)
+    assert main(["export", "mini-vgg", str(tmp_path / "net.onnx"), "--width", "0.25"]) == 2
+    error = capsys.readouterr().err
+    assert "cannot write" in error and "(no space left on device)" in error and error.count("\n") == 1
 
 
 def test_a_missing_onnx_is_answered_with_what_to_install(tmp_path, monkeypatch, capsys):

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from minidl.cli.errors import UserError
-from minidl.cli.files import remove_if_empty, writable_file, writable_folder, write_atomically
+from minidl.cli.files import no_input, remove_if_empty, writable_file, writable_folder, write_atomically
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -42,6 +42,17 @@ def test_a_folder_where_nothing_can_be_written_is_refused(tmp_path, monkeypatch)
 def test_what_is_no_place_for_a_file_is_refused(tmp_path, name, words):
     with pytest.raises(UserError, match=words):
         writable_file(tmp_path / name, "--json")
+
+
+def test_an_output_is_no_input_by_whatever_name(tmp_path):
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_text("mine")
+    (tmp_path / "link").symlink_to(path)
+    os.link(path, tmp_path / "hard")
+    for name in (path, tmp_path / "link", tmp_path / "hard", tmp_path / "x" / ".." / "a"):
+        with pytest.raises(UserError, match="--json: .* is read, and must not be replaced"):
+            no_input(name, "--json", None, other, path)
+    no_input(other, "--json", None, path)
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path):

@@ -3,7 +3,9 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import minidl
@@ -97,6 +99,39 @@ def test_a_reader_that_leaves_early_causes_no_traceback():
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("resnet152: ")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["models", "--json"], ["summary", "vgg-a"], ["info"], ["--version"],
+                                       ["convert", "w.npz", "--list"]])
+def test_every_command_ends_with_141_where_the_reader_has_gone(arguments, tmp_path):
+    np.savez(tmp_path / "w.npz", **{f"layer{i}": np.zeros(1) for i in range(5000)})
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "minidl", *arguments], stdout=write, stderr=subprocess.PIPE, text=True,
+                          timeout=120, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(minidl.__file__).parents[1])})
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("arguments", [["models"], ["info"]])
+def test_output_to_a_full_disk_is_one_line(arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "minidl", *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
+                              timeout=120)
+    assert done.returncode == 1
+    assert "no space left on device" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_while_the_commands_are_loading_ends_quietly():
+    script = ("import runpy, sys\n"
+              "class Interrupt:\n"
+              "    def find_spec(self, name, *_):\n"
+              "        if name == 'minidl.cli.main': raise KeyboardInterrupt\n"
+              "sys.meta_path.insert(0, Interrupt())\n"
+              "runpy.run_module('minidl', run_name='__main__')")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_info_names_what_minidl_runs_on(capsys):

@@ -214,7 +214,7 @@ def bad_weights(folder):
     ("folder.npz", "--weights: folder.npz must be a file, but that is a folder"),
     ("text.npz", "--weights: "), ("foreign.npz", "--weights: "), ("empty.npz", "w"),
     ("resnet.npz", r"--weights: resnet.npz does not fit mini-vgg: .*missing: .*\.\.\. and \d+ more; likely fix: "),
-    ("narrow.npz", "--weights: narrow.npz does not fit mini-vgg: .*misshapen: .*build the network with the options"),
+    ("narrow.npz", "--weights: narrow.npz does not fit mini-vgg: .*misshapen: .*give the options that they were trained with"),
     ("lacking.npz", "--weights: lacking.npz does not fit mini-vgg: .*missing: .*bias"),
 ])
 def test_weights_that_cannot_be_used_are_refused_in_one_line(folder, file, words, capsys):
@@ -223,6 +223,27 @@ def test_weights_that_cannot_be_used_are_refused_in_one_line(folder, file, words
     error = capsys.readouterr().err
     assert re.match(f"minidl predict: error: .*{words}", error)
     assert error.count("\n") == 1 and len(error) < 900
+
+
+@pytest.mark.parametrize("name, theirs, words", [
+    ("alexnet", "alexnet-torchvision", "did you mean alexnet-torchvision?"),
+    ("googlenet-torchvision", "googlenet", "did you mean googlenet?"),
+    ("vgg11", "vgg11-bn", "did you mean vgg11-bn?"),
+    ("resnet32-cifar", "resnet20-cifar", "did you mean resnet20-cifar?"),
+    ("mini-vgg", "mini-resnet", "name the network whose weights they are")])
+def test_weights_of_a_relative_are_recognised(folder, name, theirs, words, capsys):
+    weights("w.npz", models.build(theirs, width=0.1))
+    assert main(["predict", name, "--weights", "w.npz", picture("a.png"), "--option", "width=0.1"]) == 2
+    error = capsys.readouterr().err
+    assert words in error and "strict" not in error and error.count("\n") == 1
+    assert main(["predict", name, "--weights", "w.npz", "a.png"]) == 2  # without the width, by the names alone
+    assert words in capsys.readouterr().err
+
+
+def test_weights_inside_something_else_are_told(folder, capsys):
+    weights("w.npz", make_net(), lambda state: {"epoch": np.ones(1)} | {f"net.{key}": x for key, x in state.items()})
+    assert main(["predict", "mini-vgg", "--weights", "w.npz", picture("a.png")]) == 2
+    assert "save the part 'net' of the file alone" in capsys.readouterr().err
 
 
 def test_weights_that_give_no_numbers_end_with_1(folder, capsys):
@@ -238,7 +259,8 @@ def test_weights_that_give_no_numbers_end_with_1(folder, capsys):
 @pytest.mark.parametrize("arguments, words", [
     (["resnt18"], "resnet18"), (["fcn8s"], "fcn8s names a class for every pixel"),
     (["mini-vgg", "--option", "wdth=2"], "width"), (["mini-vgg", "--option", "width=-1"], "width"),
-    (["mini-vgg", "--option", "width=wide"], "width"),
+    (["mini-vgg", "--option", "width=wide"], "error: mini-vgg: width must be a finite number, got 'wide'\n"),
+    (["mini-vgg", "--option", "width=1", "--option", "width=2"], "given twice"),
     (["mini-vgg", "--preprocessing", "cifar"], "cifar makes images of 3 channel(s), but mini-vgg with in_channels=1 takes 1"),
     (["mini-vgg", "--size", "3"], "cannot take images of 3 x 3 (see --size"),
     (["mini-vgg", "--json", "missing/out.json"], "--json: there is no folder missing"),
@@ -249,6 +271,32 @@ def test_what_does_not_fit_together_is_refused_with_a_hint(folder, arguments, wo
     output = capsys.readouterr()
     assert output.err.startswith("minidl predict: error: ") and words in output.err
     assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("target", ["w.npz", "names.txt", "a.png", "./a.png", "link.json"])
+def test_the_answers_never_replace_what_they_are_made_of(folder, target, capsys):
+    weights("w.npz", make_net())
+    picture("a.png")
+    Path("names.txt").write_text("thing\n" * 10)
+    Path("link.json").symlink_to("w.npz")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    given = ["mini-vgg", "--weights", "w.npz", "b.png", "a.png", "--classes", "names.txt", "--json", target]
+    assert main(["predict", *given]) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith(f"minidl predict: error: --json: {Path(target)}") and "must not be replaced" in error
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_a_full_disk_is_one_line(folder, monkeypatch, capsys):
+    from minidl.cli import files
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(files, "write_atomically", full)
+    given = ["mini-vgg", "--weights", weights("w.npz", make_net()), picture("a.png"), "--json", "out.json"]
+    assert main(["predict", *given]) == 2
+    assert capsys.readouterr().err == ("minidl predict: error: --json: cannot write out.json (no space left on device); "
+                                       "choose another place\n")
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -270,7 +318,8 @@ def test_a_network_needs_weights_and_images(capsys):
 
 @pytest.mark.parametrize("text, value", [
     ("k=3", 3), ("k=0.5", 0.5), ("k=true", True), ("k=False", False), ("k=torchvision", "torchvision"), ("k=1x1", "1x1"),
-    ("k=a=b", "a=b"), ('k="3"', "3")])
+    ("k=a=b", "a=b"), ('k="3"', "3"), ("k=.25", 0.25), ("k=1.", 1.0), ("k=+3", 3), ("k=-2", -2), ("k=TRUE", True),
+    ("k=1e-3", 0.001), ("k=[1, 2]", [1, 2]), ("k=" + "[" * 100_000, "[" * 100_000), ("k=Adam", "Adam")])
 def test_an_option_is_what_it_looks_like(text, value):
     key, found = key_and_value(text)
     assert (key, found, type(found)) == ("k", value, type(value))
@@ -344,7 +393,7 @@ def test_bad_images_are_reported_and_the_others_are_done(folder, capsys):
                 (".", "that is a folder"), ("snake.png", "crop it first")]
     assert len(errors) == len(record["failed"]) == len(expected)
     for (name, words), line, failed in zip(expected, errors, record["failed"]):
-        assert line.startswith(f"minidl predict: error: {name}: ") and words in line
+        assert line.startswith(f"minidl predict: error: {name}: ") and words in line and not line.count(f"{name}: {name}")
         assert failed["image"] == name and failed["error"] in line
 
 

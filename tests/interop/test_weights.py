@@ -280,3 +280,14 @@ def test_the_face_loads_them_on_demand():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "False"]
     assert minidl.load is load and minidl.save is save
+
+
+@pytest.mark.parametrize("length", [0x280, 0x480, 0x580, 0x8B1F, 0x3C20], ids=hex)
+def test_a_header_whose_length_looks_like_another_form_is_read(tmp_path, length):
+    """Its bytes come first: 80 04 would begin a pickle, 1f 8b a packed file, " <" a web page."""
+    path = tmp_path / "x.safetensors"
+    save({"x": X}, path)
+    content = path.read_bytes()
+    old = int.from_bytes(content[:8], "little")
+    path.write_bytes(length.to_bytes(8, "little") + content[8 : 8 + old].ljust(length) + content[8 + old :])
+    assert np.array_equal(load(path)["x"], X)

@@ -78,10 +78,12 @@ def test_unknown_names_are_refused_with_the_nearest(wrong, words):
 
 
 @pytest.mark.parametrize(("name", "option", "words"), [
-    ("vgg-d", "num_class", "^build: vgg-d has no option 'num_class', but num_classes, .*: did you mean num_classes[?]$"),
-    ("resnet50", "widht", "resnet50 has no option 'widht', but .*: did you mean width[?]"),
+    ("vgg-d", "num_class",
+     "^build: vgg-d has no option 'num_class'; its options are num_classes, .*: did you mean num_classes[?]$"),
+    ("resnet50", "widht", "resnet50 has no option 'widht'; its options are .*: did you mean width[?]"),
     ("vgg16", "config", "vgg16 has no option 'config'"),  # that is what the name says
-    ("vgg16-bn", "batch_norm", "vgg16-bn has no option 'batch_norm', but num_classes, in_channels, width, image_size$"),
+    ("vgg16-bn", "batch_norm",
+     "vgg16-bn has no option 'batch_norm'; its options are num_classes, in_channels, width, image_size$"),
     ("resnet50-paper", "stride_in", "resnet50-paper has no option 'stride_in'"),
     ("resnet18", "depth", "resnet18 has no option 'depth'"),
     ("plain18", "shortcut", "plain18 has no option 'shortcut'"),
