@@ -108,3 +108,17 @@ def test_a_read_only_disk_is_named(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="cannot write in the folder .*read-only file system.*choose another place") as caught:
         write_atomically(tmp_path / "file", new)
     assert caught.value.errno == 30
+
+
+def test_a_new_file_may_be_read_by_those_whom_the_umask_allows(tmp_path):
+    def for_the_owner_only(temporary):
+        temporary.unlink()
+        temporary.write_text("new")
+        temporary.chmod(0o600)
+
+    before = os.umask(0o022)
+    try:
+        write_atomically(tmp_path / "x", for_the_owner_only)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o644
