@@ -11,8 +11,9 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with a temporary name beside `path`, then renames: `path` holds the old file or the new, whole.
 
     A link is followed, so that the file it points to is replaced and the link stays. A file that was there keeps its
-    permissions, a new one has the usual ones; a device or a pipe is never replaced. Errors: OSError if nothing can be written there (before `write` is
-    called); whatever `write` raises. In either case the old file is as it was, and the temporary one is gone.
+    permissions, a new one has the usual ones; a device or a pipe is never replaced. Errors: OSError if nothing can be
+    written there (before `write` is called); whatever `write` raises. In either case the old file is as it was, and the
+    temporary one is gone.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
@@ -31,7 +32,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     try:
         write(temporary)
         with suppress(OSError):  # a file system without permissions
-            temporary.chmod(path.stat().st_mode if path.exists() else usual)  # `write` may have made a file for the owner only
+            temporary.chmod(path.stat().st_mode if path.exists() else usual)  # `write` may have made one for the owner only
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # or a power cut after the rename could leave an empty file under the final name
         os.replace(temporary, path)

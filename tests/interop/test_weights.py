@@ -171,7 +171,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     (zip_of({"a.npy": b"\x93NUMPY\x01\x00\x05\x00hello"}), "'a': is no array of plain numbers"),
     (zip_of({"a.npy": b"hello"}), "not an array in NumPy's"),
     (zip_of({"word/document.xml": b"x"}), "of neither PyTorch nor NumPy"),
-    (zip_of({"a.npy": b"\0" * 10**6}, method=8), "takes .* bytes to unpack.*np.savez"),
+    (zip_of({"a.npy": b"\0" * 10**6}, method=8), "takes .* bytes of memory to unpack.*np.savez"),
 ])
 def test_files_that_people_take_for_weights_are_told_apart(tmp_path, content, words):
     path = tmp_path / "weights.pth"
