@@ -45,7 +45,7 @@ class Archive:
         packed = [entry.size for entry in self.entries.values() if entry.method == DEFLATED]
         claimed = sum(entry.size for entry in self.entries.values()) + max(packed, default=0)
         if claimed > GROWTH * len(data):
-            raise ValueError(f"takes {claimed} bytes of memory to unpack, but has {len(data)}, and weights cannot be packed that "
+            raise ValueError(f"takes {claimed} bytes of memory to unpack, but has {len(data)}; weights cannot be packed that "
                              "well: it is damaged, or made to fill the memory; save arrays that are mostly zeros with np.savez")
 
     def read(self, name: str) -> memoryview:
