@@ -6,16 +6,18 @@ unpack to 4 GB, or many names for the same bytes). Here all of them are checked 
 """
 import mmap
 import struct
+import sys
 import zlib
+from array import array
 from pathlib import Path
 from typing import NamedTuple
 
-MOST_ENTRIES = 65_535
-"""What a plain zip can count to; each entry costs some 400 bytes of memory."""
+import numpy as np
 
-GROWTH = 4
-"""All entries unpacked, and the largest once more while it is read, may take this many times the size of the file. Weights
-hardly shrink when they are packed."""
+from minidl.interop.account import NUMBER, SHELF, SLOT, Account
+
+PACKED = ("weights cannot be packed that well: it is damaged, or made to fill the memory; save arrays that are mostly zeros "
+          "with np.savez")
 
 STORED, DEFLATED = 0, 8  # the two methods that NumPy writes; PyTorch stores
 
@@ -39,20 +41,21 @@ def map_file(path: Path) -> memoryview:
 class Archive:
     """The entries of a zip file by name. Errors: ValueError for what is damaged or claims more than it holds."""
 
-    def __init__(self, data: memoryview) -> None:
-        self.data = data
-        self.entries = _directory(data)
-        packed = [entry.size for entry in self.entries.values() if entry.method == DEFLATED]
-        claimed = sum(entry.size for entry in self.entries.values()) + max(packed, default=0)
-        if claimed > GROWTH * len(data):
-            raise ValueError(f"takes {claimed} bytes of memory to unpack, but has {len(data)}; weights cannot be packed that "
-                             "well: it is damaged, or made to fill the memory; save arrays that are mostly zeros with np.savez")
+    def __init__(self, data: memoryview, account: Account) -> None:
+        self.data, self.account = data, account
+        self.entries = _directory(data, account)
+        self.room = 0  # for the largest packed entry so far: one is unpacked at a time
 
     def read(self, name: str) -> memoryview:
-        """The bytes of an entry: a view of the file if they are stored, a new writable buffer if they were packed."""
+        """The bytes of an entry: a view of the file if they are stored, a new writable buffer if they were packed.
+
+        Let go of one buffer before you ask for the next.
+        """
         entry = self.entries[name]
         content = self.data[entry.offset:entry.offset + entry.packed]
         if entry.method == DEFLATED:
+            self.account.charge(max(0, entry.size - self.room), PACKED)
+            self.room = max(self.room, entry.size)
             content = _inflate(content, entry.size, name)
         if entry.crc and zlib.crc32(content) != entry.crc:  # 0: none was written
             raise ValueError(f"the entry {short(name)} is not what was written (its checksum differs): the file is damaged, "
@@ -66,24 +69,24 @@ def short(text: object, most: int = 80) -> str:
     return line if len(line) <= most else f"{line[:most]}..."
 
 
-def _directory(data: memoryview) -> dict[str, Entry]:
+def _directory(data: memoryview, account: Account) -> dict[str, Entry]:
     count, size, start = _end_record(data)
-    if count > MOST_ENTRIES or start + size > len(data):
+    if start + size > len(data):
         raise ValueError(f"its directory claims {count} entries in bytes {start} to {start + size}, but the file has "
-                         f"{len(data)} bytes and weights at most {MOST_ENTRIES} entries: it is damaged, get it again")
+                         f"{len(data)} bytes: it is damaged, get it again")
     entries: dict[str, Entry] = {}
-    ends: list[tuple[int, int]] = []
-    here = start
+    starts, ends, here = array("q"), array("q"), start
     for _ in range(count):
         name, entry, header, here = _directory_entry(data, here)
+        account.charge(SHELF + 4 * NUMBER + 4 * SLOT + sys.getsizeof(entry) + sys.getsizeof(name))
         if name in entries:
             raise ValueError(f"has two entries named {short(name)}, so which one holds is unclear: do not trust it")
         entries[name] = entry
-        ends.append((header, entry.offset + entry.packed))
-    ends.sort()
-    for (_, end), (header, _) in zip(ends, [*ends[1:], (start, 0)]):
-        if header < end:
-            raise ValueError("has entries that overlap: it is damaged, or made to fill the memory")
+        starts.append(header)
+        ends.append(entry.offset + entry.packed)
+    starts.append(start)
+    if (np.sort(ends) > np.sort(starts)[1:]).any():  # one begins before as many have ended
+        raise ValueError("has entries that overlap: it is damaged, or made to fill the memory")
     return entries
 
 

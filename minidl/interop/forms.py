@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from minidl.interop.account import Account
 from minidl.interop.archive import Archive, map_file
 
 SAFETENSORS = "a safetensors file"
@@ -53,7 +54,7 @@ def opened(path: str | os.PathLike[str], who: str) -> Iterator[tuple[str, memory
 def _form(data: memoryview) -> str:
     head = bytes(data[:512])
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _zip_form(Archive(data))
+        return _zip_form(Archive(data, Account(len(data))))
     if re.match(_MAGIC, head):
         return PTH_LEGACY
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= len(data) - 8:  # any length may begin like a stranger

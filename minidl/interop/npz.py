@@ -5,10 +5,12 @@
 import math
 import re
 import struct
+import sys
 
 import numpy as np
 
-from minidl.interop.archive import Archive, short
+from minidl.interop.account import SHELF, Account
+from minidl.interop.archive import PACKED, Archive, short
 from minidl.interop.numbers import fill, on_disk
 
 _FIELDS = {"descr": r"'([<>|=]?[a-zA-Z]\d*)'", "fortran_order": r"(True|False)", "shape": r"\(([\d, ]*)\)"}
@@ -17,17 +19,18 @@ _KINDS = "?bhilqBHILQefd"  # the kinds of numbers that weights are made of, in N
 
 def read_npz(archive: Archive) -> dict[str, np.ndarray]:
     """name -> array for every .npy file in the archive. Errors: ValueError for what is no array of plain numbers."""
-    arrays: dict[str, np.ndarray] = {}  # the claimed sizes have been checked: all of them fit in 4 times the file
+    arrays: dict[str, np.ndarray] = {}
     for entry in archive.entries:
         name = entry.removesuffix(".npy")
+        archive.account.charge(SHELF + sys.getsizeof(name))
         try:
-            arrays[name] = _read_npy(archive.read(entry))
+            arrays[name] = _read_npy(archive.read(entry), archive.account)
         except ValueError as error:
             raise ValueError(f"{short(name)}: {error}") from None
     return arrays
 
 
-def _read_npy(content: memoryview) -> np.ndarray:
+def _read_npy(content: memoryview, account: Account) -> np.ndarray:
     head = bytes(content[:12])
     if head[:6] != b"\x93NUMPY" or len(head) < 12 or head[6] not in (1, 2, 3):
         raise ValueError("is not an array in NumPy's .npy form: save with np.savez(file, **arrays)")
@@ -43,6 +46,7 @@ def _read_npy(content: memoryview) -> np.ndarray:
     if len(shape) > 64 or math.prod(shape) * dtype.itemsize != len(numbers) or math.prod(d or 1 for d in shape) >= 2**60:
         raise ValueError(f"claims {short(str(shape))} numbers of {dtype}, but has {len(numbers)} bytes for them: "
                          "the file is damaged, get it again")
+    account.charge_array(len(shape), len(numbers), PACKED)
     array = np.empty(shape, dtype.newbyteorder("="))
     element = on_disk(dtype.name, ">" if dtype.byteorder == ">" else "<")
     fill(array, np.ndarray(shape, element, numbers, order="F" if order == "True" else "C"), dtype.name)

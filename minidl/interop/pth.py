@@ -12,23 +12,25 @@ legacy  before 1.6, such as torchvision's older files. Five pickles in a row (a 
 A file that holds a whole model instead of its state_dict names the model's classes, and is refused: only PyTorch and the
 model's own source could make sense of it. So is every other name that is not listed below.
 
-Sizes, offsets and strides come from the file and are not trusted: each tensor is checked against its storage before an array
-is made, and all arrays together may take 4 times the size of the file (bfloat16, which NumPy lacks, doubles).
+Sizes, offsets and strides come from the file and are not trusted: each tensor is checked against its storage, and charged to
+an Account, before an array is made.
 """
 import math
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from minidl.interop.account import NUMBER, SHELF, SLOT, TEXT, Account
 from minidl.interop.archive import STORED, Archive, short
 from minidl.interop.forms import PTH_LEGACY, PTH_ZIP, opened
 from minidl.interop.numbers import ByteOrder, fill, in_memory, on_disk
-from minidl.interop.unpickle import MOST_OBJECTS, Account, Machine, Name, set_item
+from minidl.interop.unpickle import Machine, Name, set_item
 
-GROWTH = 4
-"""All arrays may take this many times the size of the file."""
+SHARED = ("it is damaged, made to fill the memory, or has tensors that were expanded or share their numbers; "
+          "save tensor.clone() of these")
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
@@ -61,6 +63,7 @@ class Storage(NamedTuple):
     key: str
     dtype: str
     numel: int
+    claims: list["Claim"]
 
     @property
     def nbytes(self) -> int:
@@ -69,10 +72,9 @@ class Storage(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """An array that waits for its numbers: where they are in which storage, in elements."""
+    """An array that waits for its storage's numbers: where they are in it, in elements."""
 
     array: np.ndarray
-    storage: Storage
     dtype: str
     offset: int
     strides: tuple[int, ...]
@@ -92,7 +94,8 @@ def read_pth(path: str | os.PathLike[str]) -> Any:
 
 def read_zip(data: memoryview) -> Any:
     """The form of PyTorch 1.6 and later."""
-    archive = Archive(data)
+    account = Account(len(data))
+    archive = Archive(data, account)
     if any(entry.method != STORED for entry in archive.entries.values()):
         raise ValueError("is a zip with packed entries, which torch.save never writes; load it in PyTorch and save it again")
     programs = [name for name in archive.entries if name.split("/")[1:] == ["data.pkl"]]
@@ -111,12 +114,12 @@ def read_zip(data: memoryview) -> Any:
                              "the file is damaged, get it again")
 
     program = archive.read(programs[0])
-    machine = TorchMachine(program, 0, _objects(), _arrays(data), check)
+    machine = TorchMachine(program, 0, account, check)
     result = machine.run()
     if machine.position != len(program):
         raise ValueError("has bytes behind the end of its program: it is damaged, get it again")
-    contents = {key: archive.read(f"{folder}data/{key}") for key in machine.storages}
-    machine.fill(contents, "<" if byte_order == b"little" else ">")
+    for storage in machine.storages.values():
+        fill_from(storage, archive.read(f"{folder}data/{storage.key}"), "<" if byte_order == b"little" else ">")
     return result
 
 
@@ -127,26 +130,24 @@ def read_legacy(data: memoryview) -> Any:
             raise ValueError(f"storage {short(storage.key)} must have {short(storage.nbytes)} bytes, but the file has "
                              f"{len(data)}: it is damaged, get it again")
 
-    objects = _objects()
-    head = Machine(data, 0, objects)
+    account = Account(len(data))
+    head = Machine(data, 0, account)
     for expected in (MAGIC, VERSION):
         number = head.run()
         if type(number) is not int or number != expected:
             raise ValueError("does not begin as torch.save begins a file: it is damaged, get it again")
     head.run()  # facts about the machine that wrote it
-    machine = TorchMachine(data, head.position, objects, _arrays(data), check)
+    machine = TorchMachine(data, head.position, account, check)
     result = machine.run()
-    tail = Machine(data, machine.position, objects)
+    tail = Machine(data, machine.position, account)
     keys = tail.run()
-    contents: dict[str, memoryview] = {}
     for key in keys if type(keys) is list else ():
-        storage = machine.storages.get(key) if type(key) is str else None
-        if storage is None or key in contents or tail.number("<q") != storage.numel:
+        storage = machine.storages.pop(key, None) if type(key) is str else None
+        if storage is None or tail.number("<q") != storage.numel:
             raise ValueError(f"has a storage {short(key)} that differs from what its program says: it is damaged, get it again")
-        contents[key] = tail.take(storage.nbytes)
-    if contents.keys() != machine.storages.keys() or tail.position != len(data):
+        fill_from(storage, tail.take(storage.nbytes), "<")
+    if machine.storages or tail.position != len(data):
         raise ValueError("has storages missing, or something behind the last one: it is damaged, get it again")
-    machine.fill(contents, "<")
     return result
 
 
@@ -157,12 +158,10 @@ class TorchMachine(Machine):
     `check` refuses a storage that the file cannot hold.
     """
 
-    def __init__(self, data: memoryview, position: int, objects: Account, arrays: Account,
-                 check: Callable[[Storage], None]) -> None:
-        super().__init__(data, position, objects)
-        self.arrays, self.check = arrays, check
+    def __init__(self, data: memoryview, position: int, account: Account, check: Callable[[Storage], None]) -> None:
+        super().__init__(data, position, account)
+        self.check = check
         self.storages: dict[str, Storage] = {}
-        self.claims: list[Claim] = []
 
     def name(self, name: str) -> Name:
         if name not in ALLOWED:
@@ -176,10 +175,14 @@ class TorchMachine(Machine):
             raise ValueError("refers to something that is no storage: it is damaged, or not a file of weights")
         if len(key) == 6 and key[5] is not None:
             raise ValueError("has a storage that is part of another, as PyTorch before 0.4 wrote; load and save it there again")
-        storage = Storage(key[2], STORAGES[key[1]], key[4])
-        if self.storages.setdefault(storage.key, storage) != storage:
+        known = self.storages.get(key[2])
+        storage = known or Storage(key[2], STORAGES[key[1]], key[4], [])
+        if known is None:
+            self.account.charge(SHELF + sys.getsizeof(storage) + sys.getsizeof(storage.claims))
+            self.check(storage)
+            self.storages[storage.key] = storage
+        elif (storage.dtype, storage.numel) != (STORAGES[key[1]], key[4]):
             raise ValueError(f"says two different things of storage {short(storage.key)}: it is damaged, get it again")
-        self.check(storage)
         return storage
 
     def build(self, target: Any, state: Any) -> None:
@@ -193,11 +196,10 @@ class TorchMachine(Machine):
 
     def call(self, function: Name, arguments: tuple) -> Any:
         """Our own answer to what the function would have given."""
-        self.account.charge(200)
         if len(arguments) <= 8:
             match (str(function), *arguments):
                 case ("collections.OrderedDict" | "collections.Counter",):
-                    return {}
+                    return self.dictionary([])
                 case ("collections.OrderedDict", list() as pairs):  # Python 2
                     return self.dictionary(pairs)
                 case ("collections.Counter", dict() as counts):
@@ -217,18 +219,20 @@ class TorchMachine(Machine):
                 case ("torch.nn.parameter.Parameter", np.ndarray() as array, *_):  # before 1.0
                     return array
                 case ("numpy.dtype", str() as descr, *_) if descr in NUMPY_DTYPES:
-                    return np.dtype(f"<{descr}")
+                    return np.dtype(f"<{descr}")  # one for each kind, however often
                 case ("_codecs.encode", str() as text, str()):  # how Python 3 writes bytes for Python 2
-                    self.account.charge(len(text))
+                    self.account.charge(len(text) + TEXT)
                     return text.encode("latin-1", "replace")
                 case ("numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar", np.dtype() as dtype, bytes() as raw):
                     if len(raw) == dtype.itemsize:
+                        self.account.charge(NUMBER)
                         return np.frombuffer(raw, dtype)[0].item()
         raise ValueError(f"calls {function} with arguments that do not fit it: it is damaged, or has an unusual kind of tensor")
 
     def dictionary(self, pairs: list[Any]) -> dict:
         """The dict of a list of [key, value]."""
         made: dict = {}
+        self.account.charge(sys.getsizeof(made))
         for pair in pairs:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
                 raise ValueError("has a dictionary of something other than pairs: it is damaged, get it again")
@@ -246,27 +250,28 @@ class TorchMachine(Machine):
         if end * element > storage.nbytes or math.prod(n or 1 for n in size) >= 2**60:
             raise ValueError(f"tensor {self.name_of_next()}: lies at elements {short(offset)} to {short(end)} of its storage, "
                              f"which has {storage.nbytes // element}: the file is damaged, get it again")
-        # Even without numbers, an array, its strides and the claim take 205 bytes and 24 per axis; `call` has charged 200.
-        self.account.charge(200 + 32 * len(size))
-        self.arrays.charge(math.prod(size) * in_memory(dtype).itemsize)
+        self.account.charge_array(len(size), math.prod(size) * in_memory(dtype).itemsize, SHARED)
         array = np.empty(size, in_memory(dtype))
         # A stride along a single element is never taken, and may be any number in the file.
-        self.claims.append(Claim(array, storage, dtype, offset, tuple(s if n > 1 else 0 for n, s in zip(size, strides))))
+        claim = Claim(array, dtype, offset, tuple(s if n > 1 else 0 for n, s in zip(size, strides)))
+        self.account.charge(sys.getsizeof(claim) + sys.getsizeof(claim.strides) + 2 * SLOT)
+        storage.claims.append(claim)
         return array
 
     def name_of_next(self) -> str:
         """The name of the tensor being made, for errors only: its key waits on the stack, however far down."""
         return short(next((word for word in reversed(self.stack) if type(word) is str), ""))
 
-    def fill(self, contents: dict[str, memoryview], byte_order: ByteOrder) -> None:
-        """Puts into every array its numbers, from the bytes of the storages."""
-        for array, storage, dtype, offset, strides in self.claims:
-            if not array.size:
-                continue
-            element = on_disk(dtype, byte_order)
-            numbers = np.ndarray(array.shape, element, contents[storage.key], offset * element.itemsize,
-                                 [stride * element.itemsize for stride in strides])
-            fill(array, numbers, dtype)
+
+def fill_from(storage: Storage, content: memoryview, byte_order: ByteOrder) -> None:
+    """Puts the numbers of a storage, `content`, into the arrays that claim them."""
+    for array, dtype, offset, strides in storage.claims:
+        if not array.size:
+            continue
+        element = on_disk(dtype, byte_order)
+        numbers = np.ndarray(array.shape, element, content, offset * element.itemsize,
+                             [stride * element.itemsize for stride in strides])
+        fill(array, numbers, dtype)
 
 
 def refusal(name: str, alone: bool) -> str:
@@ -278,12 +283,3 @@ def refusal(name: str, alone: bool) -> str:
         return f"this file holds a whole model (class {short(name)}); load it in PyTorch once and save model.state_dict()"
     return (f"names {short(name)}, which is not among the names that weights need; nothing was imported or run. "
             "If you trust the file, load it in PyTorch once and save model.state_dict() alone")
-
-
-def _objects() -> Account:
-    return Account(MOST_OBJECTS, "Python objects", ": it is damaged, or made to fill the memory")
-
-
-def _arrays(data: memoryview) -> Account:
-    return Account(GROWTH * len(data), "arrays", f", {GROWTH} times its size: it is damaged, made to fill the memory, or has "
-                   "tensors that were expanded or share their numbers; save tensor.clone() of these")

@@ -14,8 +14,8 @@ unpickler obeys, so opening a file with `c os system` and `R` in it runs a comma
 calls: GLOBAL pushes a Name, a mere word, if the word is on a list; REDUCE asks `call` to do what that word stands for.
 Instructions that weights do not need are missing.
 
-What a file may make us do is bounded as well. Everything built is charged to an account of 48 MiB (arrays excepted, which
-have an account of their own); nothing here recurses, so no nesting is too deep.
+What a file may make us use is bounded as well: everything built is charged to an Account, and nothing here recurses, so no
+nesting is too deep.
 """
 import pickle
 import pickletools
@@ -24,10 +24,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from minidl.interop.account import NUMBER, SHELF, SLOT, TEXT, Account
 from minidl.interop.archive import short
-
-MOST_OBJECTS = 48 * 2**20
-"""Bytes of Python objects that one file may cause: about 9,000 tensors with their names, sizes and strides."""
 
 LONGEST_NAME = 256
 _MISSING = object()
@@ -35,19 +33,6 @@ _MISSING = object()
 
 class Name(str):
     """The name of something global, "torch.FloatStorage": only ever the word."""
-
-
-class Account:
-    """Counts the bytes that a file makes us use, and stops at `most`."""
-
-    def __init__(self, most: int, what: str, hint: str) -> None:
-        self.most, self.what, self.hint, self.used = most, what, hint, 0
-
-    def charge(self, nbytes: int) -> None:
-        """Errors: ValueError if this makes it too much."""
-        self.used += nbytes
-        if self.used > self.most:
-            raise ValueError(f"makes {self.what} of more than {self.most} bytes{self.hint}")
 
 
 class Machine:
@@ -61,7 +46,8 @@ class Machine:
         self.data, self.position, self.account = data, position, account
         self.stack: list[Any] = []
         self.marks: list[int] = []  # heights of the stack
-        self.memo: dict[int, Any] = {}
+        self.memo: list[Any] = []
+        self.highest = self.most_marks = 0  # what stack and marks have been paid for
 
     # what a subclass defines
 
@@ -87,7 +73,6 @@ class Machine:
         """The object that the program makes; `position` is then just behind its STOP."""
         while True:
             code = self.take(1)[0]
-            self.account.charge(48)  # more than a mark takes, and so that time is bounded, too
             if code == pickle.STOP[0]:
                 return self.pop()
             step = STEPS.get(code)
@@ -110,9 +95,12 @@ class Machine:
 
     def text(self, length: int) -> str:
         """The next `length` bytes as a string."""
-        self.account.charge(4 * length)  # one rare character makes all of them 4 bytes wide
+        if length > LONGEST_NAME:  # then `raw` counts as well
+            self.account.charge(length)
+        raw = bytes(self.take(length))
+        self.account.charge(TEXT + (1 if raw.isascii() else 5) * length)  # one rare character makes all of them 4 bytes wide
         try:
-            return str(self.take(length), "utf-8")
+            return str(raw, "utf-8")
         except UnicodeDecodeError:
             raise ValueError("has a string that is not text (UTF-8): it is damaged, get it again") from None
 
@@ -127,14 +115,23 @@ class Machine:
         return line
 
     def push(self, value: Any) -> None:
-        """Puts something on the stack that exists already, or is small."""
-        self.account.charge(40)  # its place on the stack, and a number's own size
+        """Puts something on the stack that exists already or has been paid for."""
+        if len(self.stack) == self.highest:
+            self.account.charge(2 * SLOT)  # things that belong together are copied when they are taken off
+            self.highest += 1
         self.stack.append(value)
 
     def push_new(self, value: Any) -> None:
-        """Puts a new string or container on the stack."""
+        """Puts a new number or container on the stack."""
         self.account.charge(sys.getsizeof(value))
         self.push(value)
+
+    def mark(self) -> None:
+        """MARK: what is pushed from here on belongs together."""
+        if len(self.marks) == self.most_marks:
+            self.account.charge(SLOT + NUMBER)
+            self.most_marks += 1
+        self.marks.append(len(self.stack))
 
     def top(self, kind: type | tuple[type, ...] = object) -> Any:
         """What lies on top of the stack (above the last mark), which must be a `kind`."""
@@ -191,20 +188,22 @@ class Machine:
 
     def append(self, items: list[Any]) -> None:
         """Items onto the list below them."""
-        self.account.charge(32 * len(items))
+        self.account.charge(SLOT * (len(items) + 1))  # the shortest list has 4 places
         self.top(list).extend(items)
 
     def memoize(self, index: int) -> None:
-        """The top of the stack into the memo."""
-        self.account.charge(128)  # a number (32 bytes), and its place while the dictionary grows (90)
-        self.memo[index] = self.top()
+        """The top of the stack into the memo, whose shelves are filled one after the other."""
+        value, more = self.top(), index + 1 - len(self.memo)
+        if more > 0:
+            self.account.charge(SLOT * more)
+            self.memo.extend([_MISSING] * more)
+        self.memo[index] = value
 
     def recall(self, index: int) -> None:
         """From the memo onto the stack."""
-        value = self.memo.get(index, _MISSING)
-        if value is _MISSING:
+        if index >= len(self.memo) or self.memo[index] is _MISSING:
             raise ValueError(f"fetches shelf {index} of the memo, which is empty: it is damaged, get it again")
-        self.push(value)
+        self.push(self.memo[index])
 
     def push_tuple(self, count: int) -> None:
         """The last `count` things as a tuple."""
@@ -216,7 +215,7 @@ def set_item(target: dict, key: Any, value: Any, account: Account) -> None:
     """target[key] = value for keys whose hash is cheap: a deep tuple's recurses, big numbers can be made to collide."""
     if type(key) not in (str, int, bool) or (type(key) is int and abs(key) >= 2**60):
         raise ValueError(f"has a dictionary with the key {short(key)}, but keys must be names or numbers")
-    account.charge(200)
+    account.charge(SHELF if target else 2 * SHELF)  # the smallest table has 5 places
     target[key] = value
 
 
@@ -232,21 +231,21 @@ STEPS: dict[int, Callable[[Machine], Any]] = {instruction[0]: step for instructi
     pickle.NEWTRUE: lambda m: m.push(True),
     pickle.NEWFALSE: lambda m: m.push(False),
     pickle.BININT1: lambda m: m.push(m.number("<B")),
-    pickle.BININT2: lambda m: m.push(m.number("<H")),
-    pickle.BININT: lambda m: m.push(m.number("<i")),
+    pickle.BININT2: lambda m: m.push_new(m.number("<H")),
+    pickle.BININT: lambda m: m.push_new(m.number("<i")),
     pickle.LONG1: lambda m: m.push_new(int.from_bytes(m.take(m.number("<B")), "little", signed=True)),
-    pickle.BINFLOAT: lambda m: m.push(m.number(">d")),
+    pickle.BINFLOAT: lambda m: m.push_new(m.number(">d")),
     # strings: their length, then their bytes; Python 2 wrote BINSTRING
-    pickle.SHORT_BINSTRING: lambda m: m.push_new(m.text(m.number("<B"))),
-    pickle.BINSTRING: lambda m: m.push_new(m.text(m.number("<I"))),
-    pickle.SHORT_BINUNICODE: lambda m: m.push_new(m.text(m.number("<B"))),
-    pickle.BINUNICODE: lambda m: m.push_new(m.text(m.number("<I"))),
+    pickle.SHORT_BINSTRING: lambda m: m.push(m.text(m.number("<B"))),
+    pickle.BINSTRING: lambda m: m.push(m.text(m.number("<I"))),
+    pickle.SHORT_BINUNICODE: lambda m: m.push(m.text(m.number("<B"))),
+    pickle.BINUNICODE: lambda m: m.push(m.text(m.number("<I"))),
     pickle.SHORT_BINBYTES: lambda m: m.push_new(bytes(m.take(m.number("<B")))),
     # containers
     pickle.EMPTY_TUPLE: lambda m: m.push(()),
     pickle.EMPTY_LIST: lambda m: m.push_new([]),
     pickle.EMPTY_DICT: lambda m: m.push_new({}),
-    pickle.MARK: lambda m: m.marks.append(len(m.stack)),
+    pickle.MARK: lambda m: m.mark(),
     pickle.TUPLE: lambda m: m.push_new(tuple(m.pop_marked())),
     pickle.TUPLE1: lambda m: m.push_tuple(1),
     pickle.TUPLE2: lambda m: m.push_tuple(2),

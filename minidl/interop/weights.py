@@ -1,6 +1,4 @@
 """Saving and loading weights: names and arrays, nothing that could run."""
-import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,19 +9,14 @@ import numpy as np
 from minidl.autograd import Tensor
 from minidl.backend import is_array, to_numpy
 from minidl.files import write_atomically
+from minidl.interop.account import Account
 from minidl.interop.archive import Archive, short
 from minidl.interop.forms import NPZ, PTH_LEGACY, PTH_ZIP, SAFETENSORS, opened
 from minidl.interop.npz import read_npz
-from minidl.interop.numbers import fill, in_memory, on_disk
 from minidl.interop.pth import read_legacy, read_zip
+from minidl.interop.safetensors_file import DTYPES, read_notes, read_safetensors
 from minidl.nn import Module
 
-LONGEST_HEADER = 2 * 2**20
-"""Bytes of names, shapes and notes in a safetensors file: some 20 000 tensors. Reading them takes ten times as much memory."""
-
-# safetensors' words for dtypes.
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
-          "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool"}
 OTHER_ENDINGS = {".pth", ".pt", ".npz", ".npy", ".onnx", ".pkl", ".h5"}
 SAVED = set(DTYPES.values()) - {"bfloat16"}
 
@@ -61,7 +54,7 @@ def load(path: str | os.PathLike[str], key: str | None = None) -> dict[str, np.n
 
     A checkpoint holds more than weights; its state dict is found under one of the usual names, or as the only part that
     consists of arrays. `key` names the part where that is not enough. Names stay as they are; bfloat16 becomes float32.
-    Memory: at most 4 times the size of the file, and 64 MiB. Errors: FileNotFoundError, IsADirectoryError; ValueError for
+    Memory: at most 4 times the size of the file, and 1 MiB. Errors: FileNotFoundError, IsADirectoryError; ValueError for
     every file that is damaged, hostile or something else.
     """
     with opened(path, "load") as (form, data):
@@ -69,13 +62,14 @@ def load(path: str | os.PathLike[str], key: str | None = None) -> dict[str, np.n
             return state_dict_in(read_zip(data) if form == PTH_ZIP else read_legacy(data), key)
         if key is not None:
             raise ValueError(f"is {form}, which has no parts to choose from; leave out the key {short(key)}")
-        return read_npz(Archive(data)) if form == NPZ else read_safetensors(path, data)
+        account = Account(len(data))
+        return read_npz(Archive(data, account)) if form == NPZ else read_safetensors(data, account)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """The notes in a safetensors file; {} for the other forms, which have none. Errors: those of `load`."""
     with opened(path, "read_metadata") as (form, data):
-        return (_header(path, data).get("__metadata__") or {}) if form == SAFETENSORS else {}
+        return read_notes(data, Account(len(data))) if form == SAFETENSORS else {}
 
 
 def state_dict_in(tree: Any, key: str | None = None) -> dict[str, np.ndarray]:
@@ -87,48 +81,13 @@ def state_dict_in(tree: Any, key: str | None = None) -> dict[str, np.ndarray]:
         return part
     if _is_state(tree):
         return tree
-    parts = {name: part for name, part in tree.items() if _is_state(part) and part} if isinstance(tree, dict) else {}
-    usual = [name for name in parts if name in USUAL_KEYS]
-    found = usual or list(parts)
+    parts = [name for name, part in tree.items() if _is_state(part) and part] if isinstance(tree, dict) else []
+    found = [name for name in parts if name in USUAL_KEYS] or parts
     if len(found) != 1:
         which = "more than one state dict" if found else "no state dict, a dictionary from names to arrays"
         fix = f"choose one by its key, such as {short(found[0])}" if found else "in PyTorch, save model.state_dict()"
         raise ValueError(f"has {which}; it holds {_contents(tree)}; {fix}")
-    return parts[found[0]]
-
-
-def read_safetensors(path: str | os.PathLike[str], data: memoryview) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file: 8 bytes of length, a header in JSON, the numbers."""
-    header = _header(path, data)
-    numbers = data[8 + int.from_bytes(data[:8], "little"):]
-    arrays: dict[str, np.ndarray] = {}
-    for name, info in header.items():
-        if name == "__metadata__":
-            continue
-        dtype, shape = DTYPES.get(info["dtype"]), info["shape"]
-        if dtype is None or len(shape) > 64 or math.prod(n or 1 for n in shape) >= 2**60:
-            raise ValueError(f"{short(name)} is {short(info['dtype'])} of shape {short(str(shape))}, which minidl has no "
-                             "arrays for; convert it to float32 before saving")
-        start, end = info["data_offsets"]
-        arrays[name] = np.empty(shape, in_memory(dtype))
-        fill(arrays[name], np.ndarray(shape, on_disk(dtype), numbers[start:end]), dtype)
-    return arrays
-
-
-def _header(path: str | os.PathLike[str], data: memoryview) -> dict[str, Any]:
-    """The header, once safetensors' own reader has found it sound: every byte belongs to one array of the right size."""
-    from safetensors import SafetensorError, safe_open
-    length = int.from_bytes(data[:8], "little")
-    if length > len(data) - 8:
-        raise ValueError(f"claims a header of {length} bytes, but has {len(data) - 8}: the download was cut off, get it again")
-    if length > LONGEST_HEADER:
-        raise ValueError(f"has a header of {length} bytes, but {LONGEST_HEADER} are enough for 20 000 tensors: it is damaged, "
-                         "or made to fill the memory")
-    try:
-        with safe_open(path, framework="numpy"):
-            return json.loads(bytes(data[8:8 + length]))
-    except SafetensorError as error:
-        raise ValueError(f"is not sound as a safetensors file ({short(str(error))}): it is damaged, get it again") from None
+    return tree[found[0]]
 
 
 def _savable(name: Any, value: Any) -> np.ndarray:

@@ -39,8 +39,7 @@ def test_ten_thousand_bad_files_do_no_harm(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# file, what stands there, what a careless author might have written. (That empty arrays cost memory, test_pth.py shows: files
-# large enough for it to matter are rare here.)
+# File, what stands there, what a careless author might have written.
 PLANTS = {
     "every name is imported and called": [
         ("pth.py", "if name not in ALLOWED:", "if '.' not in name:"),
@@ -56,28 +55,42 @@ PLANTS = {
     "tensors are not checked against their storage": [("pth.py", "end * element > storage.nbytes or", "")],
     "sizes and strides may be negative": [("pth.py", "type(number) is not int or number < 0", "type(number) is not int")],
     "sizes and strides may be of any type": [("pth.py", "type(number) is not int or number < 0 for", "False for")],
-    "arrays may outgrow the file": [("pth.py", "self.arrays.charge(", "print(end='' and ")],
+    "arrays may outgrow the file": [("account.py", "        self.numbers += nbytes\n", "")],
+    "empty arrays cost nothing": [("account.py", "ARRAY + AXIS * axes + nbytes", "nbytes")],
+    "what waits for its storage costs nothing": [("pth.py", "sys.getsizeof(claim) +", "-10**4 +")],
     "a storage's claim is trusted": [("pth.py", "        self.check(storage)\n", "")],
-    "objects are not counted": [("unpickle.py", "        self.used += nbytes\n", "")],
-    "the memo is a list as long as its largest index": [
-        ("unpickle.py", "        self.memo[index] =", """
-        self.shelves = [None] * min(index, 2**30)
-        self.memo[index] =""")],
+    "objects are not counted": [("account.py", "        self.used += nbytes\n", "")],
+    "a place on the stack costs nothing": [("unpickle.py", "            self.account.charge(2 * SLOT)", "            pass")],
+    "marks cost nothing": [("unpickle.py", "            self.account.charge(SLOT + NUMBER)\n", "")],
+    "small things cost nothing": [("unpickle.py", "        self.account.charge(sys.getsizeof(value))\n", "")],
+    "strings are as long as their bytes": [("unpickle.py", "TEXT + (1 if raw.isascii() else 5) * length", "length")],
+    "lists cost nothing": [("unpickle.py", "        self.account.charge(SLOT * (len(items) + 1))", "        pass")],
+    "dictionaries cost nothing": [("unpickle.py", "    account.charge(SHELF if target else 2 * SHELF)", "    pass")],
+
+    "the memo costs nothing": [("unpickle.py", "            self.account.charge(SLOT * more)\n", "")],
     "any hashable thing may be a key": [("unpickle.py", "type(key) not in (str, int, bool) or", "False and")],
     "marks are not respected": [("unpickle.py", "len(self.stack) <= (self.marks[-1] if self.marks else 0) or", "")],
     "arguments of a call may be anything": [("unpickle.py", "or type(arguments) is not tuple:", "and False:")],
     "lengths of strings are not checked": [("unpickle.py", "if n > len(self.data) - self.position:", "if False:")],
     "the name of every tensor is looked for": [
         ("pth.py", "        if (not dtype or type(size)", "        self.name_of_next()\n        if (not dtype or type(size)")],
-    "notes are whatever the header says": [("weights.py", '.get("__metadata__") or {}', '.get("__metadata__", {})')],
-    "the zip says how long its entries are": [("archive.py", "if claimed > GROWTH * len(data):", "if False:")],
+    "notes are whatever the header says": [("safetensors_file.py", "if not _FLAT_TEXTS.fullmatch(facts):", "if False:")],
+    "notes cost nothing": [("safetensors_file.py", "            account.charge((SHELF", "            print(end='' and (SHELF")],
+    "empty tensors in a header cost nothing": [
+        ("safetensors_file.py", "        account.charge(SHELF + 2 * SLOT + 4 * NUMBER)", "        pass")],
+    "facts may be of any length": [("safetensors_file.py", "if len(facts) <= _LONGEST_FACTS else None", "")],
+    "the zip says how long its entries are": [
+        ("archive.py", "            self.account.charge(max(0, entry.size - self.room), PACKED)\n", "")],
     "an entry is unpacked in one piece": [("archive.py", "machine.decompress(rest, 1 << 16)", "machine.decompress(rest)")],
     "zips may point anywhere": [("archive.py", "if here < 0 or here + struct.calcsize(form) > len(data):", "if False:")],
     "any dtype may be in an npz": [("npz.py", "if dtype is None or dtype.char not in _KINDS:", "if False:")],
     "sizes in an npz are trusted": [("npz.py", "math.prod(shape) * dtype.itemsize != len(numbers) or", "")],
     "np.load reads npz files": [("weights.py", "read_npz(Archive(data)) if form == NPZ", "dict(np.load(path)) if form == NPZ")],
-    "safetensors' dtypes are all taken": [("weights.py", "if dtype is None or", "if")],
-    "safetensors' errors come as they are": [("weights.py", "except SafetensorError as", "except NotADirectoryError as")],
+    "safetensors' dtypes are all taken": [("safetensors_file.py", "word not in DTYPES or", "")],
+    "safetensors' offsets are trusted": [
+        ("safetensors_file.py", "if not 0 <= start <= end <= len(numbers) or nbytes != end - start:", "if False:")],
+    "lists in lists recurse": [("safetensors_file.py", "except (ValueError, RecursionError) as", "except ValueError as"),
+                               ("safetensors_file.py", "if len(facts) <= _LONGEST_FACTS else None", "")],
     "booleans keep their bytes": [("numbers.py", ', "bool": "uint8"', ""), ("numbers.py", 'dtype == "bool"', "0")],
     "errors come as they are": [("forms.py", "except ValueError as error:", "except NotADirectoryError as error:")],
 }

@@ -174,35 +174,36 @@ def test_what_checkpoints_of_all_ages_hold_is_understood(tmp_path):
 
 def test_a_million_nested_lists_or_entries_end_in_an_error(tmp_path):
     for bomb in (b"]" * 2**20, b"(" * 2**20, b"]" + b"\x94" * 2**20, b"N" + b"\x85" * 2**20, b"}(" + b"K\x01N" * 2**20 + b"u"):
-        with pytest.raises(ValueError, match="Python objects of more than|takes from the stack"):
+        with pytest.raises(ValueError, match="arrays and objects of more than|takes from the stack"):
             load(put(tmp_path, zip_pth(Raw(bomb))))
 
 
 def test_nesting_of_any_depth_is_no_recursion(tmp_path):
-    deep = Raw(b"N" + b"\x85" * 100_000)
-    assert type(read_pth(put(tmp_path, zip_pth({"deep": deep})))["deep"]) is tuple
+    deep = Raw(b"N" + b"\x85" * 100_000)  # 48 bytes each: numbers beside them pay for it
+    assert type(read_pth(put(tmp_path, zip_pth({"deep": deep, "w": np.zeros(200_000)})))["deep"]) is tuple
     with pytest.raises(ValueError, match="keys must be"):
-        read_pth(put(tmp_path, zip_pth(Raw(b"}" + deep + b"Ns"))))
+        read_pth(put(tmp_path, zip_pth({"w": np.zeros(200_000), "a dict": Raw(b"}" + deep + b"Ns")})))
 
 
 @each_form
-@pytest.mark.parametrize("axes", [1, 64])
-def test_many_calls_of_one_tuple_cost_no_more_than_the_file_may(form, axes, tmp_path):
+@pytest.mark.parametrize(("axes", "paid"), [(1, True), (1, False), (64, False)])
+def test_many_calls_of_one_tuple_cost_no_more_than_the_file_may(form, axes, paid, tmp_path):
     """The tensors are empty, so that they cost nothing in numbers; no word lies on the stack to name them."""
     view = program(View("0", 6, 0, (0,) + (1,) * (axes - 1), (1,) * axes), {})
     function = named("torch._utils", "_rebuild_tensor_v2")
     arguments = view.removeprefix(function).removesuffix(pickle.REDUCE)
-    calls = Raw(b"(" + function + b"q\x00" + arguments + b"q\x01R" + b"h\x00h\x01R" * 50_000 + b"t")
-    path = put(tmp_path, form(calls, X))
+    calls = Raw(b"(" + function + b"q\x00" + arguments + b"q\x01R" + b"h\x00h\x01R" * 50_000
+                + (program(View("1", 5 * 10**6, 0, (1,), (1,)), {}, form is legacy_pth) if paid else b"") + b"t")
+    path = put(tmp_path, form(calls, {**X, "1": bytes(20 * 10**6)} if paid else X))
     tracemalloc.start()
     start = time.process_time()
     try:
-        assert len(read_pth(path)) == 50_001 and axes == 1
+        assert len(read_pth(path)) == 50_002 and paid
     except ValueError as error:
-        assert "Python objects of more than" in str(error) and axes == 64
+        assert "arrays and objects of more than" in str(error) and not paid
     took, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak <= 4 * path.stat().st_size + 64 * 2**20
+    assert peak <= 4 * path.stat().st_size + 2**20
     assert took < 2 + path.stat().st_size / 50_000  # the fuzzer's bound
 
 
@@ -220,8 +221,11 @@ def as_torch_writes(state, storages, legacy):
         shelves[code] = len(shelves)
         return code + b"r" + struct.pack("<I", shelves[code])
 
+    def number(n):
+        return b"K" + bytes([n]) if n < 256 else b"J" + struct.pack("<i", n)
+
     def numbers(row):
-        return new(b"(" + b"".join(b"K" + bytes([n]) for n in row) + b"t") if row else b")"
+        return new(b"(" + b"".join(map(number, row)) + b"t") if row else b")"
 
     empty_dict = named("collections", "OrderedDict")
     parts = [once(empty_dict) + new(b")R") + b"("]
@@ -229,7 +233,7 @@ def as_torch_writes(state, storages, legacy):
         key = str(len(storages))
         storages[key] = x.tobytes()
         pid = (b"(" + once(word("storage")) + once(named("torch", "FloatStorage")) + new(word(key)) + once(word("cpu"))
-               + b"K" + bytes([x.size]) + b"N" * legacy)
+               + number(x.size) + b"N" * legacy)
         parts.append(
             new(word(name)) + once(named("torch._utils", "_rebuild_tensor_v2")) + b"(" + new(pid + b"t") + b"QK\x00"
             + numbers(x.shape) + numbers([n // 4 for n in x.strides]) + b"\x89" + once(empty_dict) + new(b")R")
@@ -239,8 +243,9 @@ def as_torch_writes(state, storages, legacy):
 
 @each_form
 def test_nine_thousand_tensors_of_a_usual_network_are_read(form, tmp_path):
-    """As docs/decisions/0010 promises: convolutions and their batch norms, under names of usual length."""
-    shapes = {"conv.weight": (2, 3, 3, 2), **{f"bn.{name}": (5,) for name in ("weight", "bias", "running_mean", "running_var")}}
+    """As docs/decisions/0010 promises: narrow convolutions and their batch norms, under names of usual length."""
+    shapes = {"conv.weight": (16, 16, 3, 3), "bn.weight": (16,), "bn.bias": (16,), "bn.running_mean": (16,),
+              "bn.running_var": (16,)}
     state = {f"backbone.body.layer4.{k}.{name}": np.full(shape, k, np.float32)
              for k in range(1800) for name, shape in shapes.items()}
     storages = {}

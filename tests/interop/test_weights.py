@@ -167,11 +167,11 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     (b"\x10\x00\x00\x00\x00\x00\x00\x00{", "claims a header of 16 bytes"),
     (struct.pack("<Q", 2**62) + b"{}", "claims a header of"),
     (struct.pack("<Q", 2) + b"{x", "not sound as a safetensors file"),
-    (struct.pack("<Q", 3 * 2**20) + b"{" + b" " * 2**22, "enough for 20 000 tensors"),
+    (struct.pack("<Q", 3 * 2**20) + b"{" + b" " * 2**22, "header is no list of tensors at character 1"),
     (zip_of({"a.npy": b"\x93NUMPY\x01\x00\x05\x00hello"}), "'a': is no array of plain numbers"),
     (zip_of({"a.npy": b"hello"}), "not an array in NumPy's"),
     (zip_of({"word/document.xml": b"x"}), "of neither PyTorch nor NumPy"),
-    (zip_of({"a.npy": b"\0" * 10**6}, method=8), "takes .* bytes of memory to unpack.*np.savez"),
+    (zip_of({"a.npy": b"\0" * 10**6}, method=8), "arrays and objects of more than .*cannot be packed that well.*np.savez"),
 ])
 def test_files_that_people_take_for_weights_are_told_apart(tmp_path, content, words):
     path = tmp_path / "weights.pth"
@@ -198,7 +198,7 @@ def test_a_missing_file_a_folder_a_tar_and_a_device_are_told_apart(tmp_path):
 @pytest.mark.parametrize(("levels", "is_read"), [(2, False), (5, False), (30, True), (256, True)])
 def test_memory_for_a_packed_npz_stays_below_four_times_the_file(tmp_path, levels, is_read):
     """Fewer levels pack better: 5 to a third. While an array is unpacked, its bytes are there twice."""
-    x = np.random.default_rng(0).integers(0, levels, (1000, 1000)).astype(np.uint8)
+    x = np.random.default_rng(0).integers(0, levels, (4000, 1000)).astype(np.uint8)
     np.savez_compressed(tmp_path / "x.npz", x=x)
     got, error = None, ""
     tracemalloc.start()
@@ -208,7 +208,7 @@ def test_memory_for_a_packed_npz_stays_below_four_times_the_file(tmp_path, level
         error = str(refusal)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak <= 4 * (tmp_path / "x.npz").stat().st_size + 2**18
+    assert peak <= 4 * (tmp_path / "x.npz").stat().st_size + 2**20
     assert np.array_equal(got, x) if is_read else "cannot be packed that well" in error
 
 

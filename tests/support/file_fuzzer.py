@@ -181,9 +181,22 @@ def lying_header(rng):
     return struct.pack("<Q", length) + text + STORAGE
 
 
+def long_header(rng):
+    """Nothing but header: many empty tensors, one with many axes, words that widen, lists in lists."""
+    n = int(rng.choice([10, 1000, 30_000], p=[0.3, 0.4, 0.3]))
+    empty = '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    word = ["x", "\U0001F600", "\\ud83d\\ude00", '\\"'][rng.integers(4)]
+    facts = [",".join(f'"{k}":{empty}' for k in range(n)), f'"a":{empty[:-1]},"b":' + "[" * n + "]" * n + "}",
+             f'"a":{empty.replace("[0]", "[" + "0," * n + "0]")}', f'"{word * n}":{empty}', f'"{word * n}x":{empty},' * 9,
+             f'"a":{empty},' * n + f'"a":{empty}', '"__metadata__":{"a":"' + word * n + '"}', '"__metadata__":{"a":' + "[" * n,
+             '"__metadata__":{' + ",".join(f'"{k}":"{word}z"' for k in range(n)) + "}"][rng.integers(9)]
+    text = ("{" + facts + "}" + " " * int(rng.choice([0, n]))).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
 def lying_notes(rng):
     """A sound safetensors file but for its notes, if those."""
-    notes = [None, {}, {"note": "x"}, {"note": None}, {"note": 1}, [], "x", 1][rng.integers(8)]
+    notes = [None, {}, {"note": "x"}, {"note": None}, {"note": 1}, {"note": ["x"]}, [], "x", 1, {"": "{\""}][rng.integers(10)]
     text = json.dumps({"__metadata__": notes, "a": {"dtype": "F32", "shape": [64], "data_offsets": [0, 256]}}).encode()
     return struct.pack("<Q", len(text)) + text + STORAGE
 
@@ -310,7 +323,7 @@ def stew(rng):
 
 def bomb(rng):
     """A little program that makes much, or goes deep."""
-    n = int(rng.choice([100, 5000, 100_000, 600_000], p=[0.5, 0.35, 0.1, 0.05]))
+    n = int(rng.choice([100, 5000, 100_000, 600_000], p=[0.4, 0.2, 0.35, 0.05]))
     body = [b"]" * n, b"}" * n, b"(" * n, b")" + b"\x85" * n, b"N" + b"\x94" * n, b"](" + b"K\x01" * n + b"e", b"\x80\x02" * n,
             b"N" + b"r\xff\xff\xff\x7f", b"}(" + b"".join(b"J" + struct.pack("<i", k) + b"N" for k in range(n // 4)) + b"u",
             b"]q\x00" + b"(h\x00h\x00h\x00e" * (n // 8), b"]" + b"]" * n + b"a" * n, b"N" + b"2" * n,
@@ -319,7 +332,10 @@ def bomb(rng):
             b"\x95" + b"\xff" * 8 + b"N", b"(" + b"](K\x01K\x02K\x03e" * (n // 10) + b"t",
             b"X" + struct.pack("<I", n // 4 * 4) + "\U0001F600".encode() * (n // 4),
             b"](" + b"](K\x01K\x02e" * (n // 10) + b"e" + b"q\x01" + (named("collections", "OrderedDict") + b"h\x01\x85R") * 50,
-            ][rng.integers(20)]
+            b"(" + b"}K\x01Ns" * (n // 5) + b"t", b"(" + b"]Na" * (n // 3) + b"t", b"(" + b"M\x07\x07" * (n // 3) + b"t",
+            b"X" + struct.pack("<I", n) + b"a" * (n - 4) + "\U0001F600".encode(), b"(" + b"U\x02ab" * (n // 4) + b"t",
+            b"(" + named("collections", "OrderedDict") + b"q\x00" + b"h\x00)R" * (n // 4) + b"t", b"N" * n,
+            ][rng.integers(27)]
     return wrapped(rng, pickle.PROTO + b"\x02" + body + pickle.STOP, {})
 
 
@@ -338,14 +354,14 @@ def many_calls(rng):
 
 
 MAKERS = [damaged, damaged, damaged_program, damaged_program, lying_tensor, near_tensor, expanded_tensor, lying_header,
-          lying_notes, lying_npy, lying_zip, hostile, hostile, soup, stew, stew, bomb, many_calls]
+          long_header, lying_notes, lying_npy, lying_zip, hostile, hostile, soup, stew, stew, bomb, many_calls]
 
 
 # one try
 
 FORBIDDEN = ("os.", "subprocess.", "socket.", "exec", "compile", "import", "pickle.", "ctypes.", "shutil.", "webbrowser.",
              "pty.", "code.", "marshal.", "urllib.", "tempfile.", "glob.")
-watching, seen = [False], []
+watching, seen, beyond = [False], [], [0]
 REFUSED = object()
 
 
@@ -355,11 +371,8 @@ def watch(event, arguments):
 
 
 def allowed_memory(nbytes):
-    """4 times the file; for Python objects 400 bytes per byte of the file, but at most 64 MiB; 64 KiB for the reader itself.
-
-    Five bytes can make an array of 64 axes, which takes 1,800.
-    """
-    return 4 * nbytes + min(64 * MEBI, 400 * nbytes + 2**16)
+    """4 times the file, and a footing of 1 MiB: an interpreter cannot open a file of 20 bytes in 80."""
+    return 4 * nbytes + MEBI
 
 
 def attempt(path, content, read):
@@ -379,6 +392,7 @@ def attempt(path, content, read):
     finally:
         watching[0] = False
     took, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1] - before
+    beyond[0] = max(beyond[0], peak - 4 * len(content))
     if seen:
         return f"it did something: {seen}"
     if peak > allowed_memory(len(content)):
@@ -436,7 +450,8 @@ def main(tries, seed, first=0):
             counts["arrays"] += 1
         except ValueError:
             counts["refused"] += 1
-    print(f"seed {seed}: {tries} files, {counts['arrays']} gave arrays, {counts['refused']} were refused")
+    print(f"seed {seed}: {tries} files, {counts['arrays']} gave arrays, {counts['refused']} were refused; "
+          f"memory at most 4 times the file and {beyond[0] / 1024:.0f} KiB")
     return 0
 
 
