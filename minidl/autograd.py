@@ -27,6 +27,7 @@ from minidl.arithmetic.reductions import Axis, Max, Mean, Sum, Var
 from minidl.arithmetic.shaping import Cast, Concat, GetItem, Pad, Reshape, Stack, Transpose
 from minidl.backend import Array, array_module, device_of, is_array, to_device, to_numpy
 from minidl.function import Function
+from minidl.threads import ENOUGH, in_parts
 
 
 class _Settings(threading.local):
@@ -101,8 +102,9 @@ def watch(callback: Callable[[Function, tuple, Any], None]):
 class Node:
     """One entry of the record: the function that ran, and where the gradients of its inputs go."""
 
-    def __init__(self, function: Function, inputs: tuple["Tensor", ...], output: "Tensor") -> None:
+    def __init__(self, function: Function, backward: Callable, inputs: tuple["Tensor", ...], output: "Tensor") -> None:
         self.function: Function | None = function
+        self.run_backward: Callable | None = backward  # the function's, of the kernels that ran forward
         self.name = function.name
         self.order = next(_creation_order)
         # a gradient goes to the Node that made the input, to the input itself if it is a leaf, or nowhere
@@ -131,9 +133,9 @@ class Node:
                     f"backward: {what} of {self.name} was changed after forward "
                     "(by optimizer.step() or an assignment to .data), so its gradient would be wrong; "
                     "call backward before you change it, or run forward again")
-        function, parents = self.function, self.parents
-        self.function, self.parents, self.versions = None, (), ()
-        dxs = function.backward(dy)
+        function, run_backward, parents = self.function, self.run_backward, self.parents
+        self.function, self.run_backward, self.parents, self.versions = None, None, (), ()
+        dxs = run_backward(dy)  # type: ignore[misc]
         if not isinstance(dxs, tuple):
             dxs = (dxs,)
         if len(dxs) != len(parents):
@@ -183,7 +185,8 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
     _check_inputs(function, arrays)
     recording = _settings.recording and not _settings.shapes_only
     function.needs = tuple(recording and x.requires_grad for x in tensors)
-    y = _zeros_of_its_shape(function, arrays) if _settings.shapes_only else function.forward(*arrays)
+    forward, backward = function.kernels(arrays)
+    y = _zeros_of_its_shape(function, arrays) if _settings.shapes_only else forward(*arrays)
     if not is_array(y):
         if not isinstance(y, (np.generic, int, float)):
             raise TypeError(f"{function.name}: forward must return one array, got {type(y).__name__}")
@@ -197,7 +200,7 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
         if _owner(y) is _owner(x.data):
             output._version = x._version  # a view: whoever changes one changes the other
     if any(function.needs):
-        output.node, output.requires_grad = Node(function, tensors, output), True
+        output.node, output.requires_grad = Node(function, backward, tensors, output), True
     return output
 
 
@@ -732,6 +735,10 @@ def _compare(ufunc: Callable, x: Tensor, y: Any) -> Tensor:
 
 def _sum(a: Array, b: Array) -> Array:
     """a + b as an array of its own, where NumPy would turn 0-d arrays into a scalar."""
+    if type(a) is np.ndarray and type(b) is np.ndarray and a.size >= ENOUGH:
+        total = np.empty(a.shape, a.dtype)
+        in_parts(lambda a, b, total: np.add(a, b, out=total), a, b, total)
+        return total
     return array_module(a).asarray(a + b)
 
 

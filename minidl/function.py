@@ -7,7 +7,9 @@ that output into gradients of its inputs. `minidl.autograd.apply` records it; ev
 import functools
 import inspect
 import math
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +18,25 @@ from minidl.backend import Array
 
 Sample = tuple[tuple, dict]
 Refusal = tuple[tuple, dict, str]
+
+
+class _Settings(threading.local):
+    """What holds for the current thread only."""
+
+    plain = False
+
+
+_settings = _Settings()
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """A `with` block in which every operation runs `forward` and `backward`, the definition, never its faster kernels."""
+    before, _settings.plain = _settings.plain, True
+    try:
+        yield
+    finally:
+        _settings.plain = before
 
 
 def check_number(name: str, option: str, value: Any, least: float = -math.inf) -> float:
@@ -54,6 +75,10 @@ class Function:
     needs: tuple[bool, ...] = (True,) * 8
     """Which inputs need a gradient, in order; the engine says so before `forward`. Until then: all."""
 
+    forward_cpu: ClassVar[Callable | None] = None
+    backward_cpu: ClassVar[Callable | None] = None
+    """The same as `forward` and `backward`, faster, for NumPy arrays of float32 and float64. Both or none."""
+
     def forward(self, *inputs: Array) -> Array:
         """The output array, computed from the input arrays."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, x, ...)")
@@ -61,6 +86,14 @@ class Function:
     def backward(self, dy: Array) -> Any:
         """The gradient of every input, given `dy`, the gradient of the output."""
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy)")
+
+    def kernels(self, inputs: tuple) -> tuple[Callable, Callable]:
+        """Which forward runs on these arrays, and the backward that belongs to it."""
+        if self.forward_cpu is None or _settings.plain or not all(
+                type(x) is np.ndarray and (x.dtype == np.float32 or x.dtype == np.float64 or x.dtype.kind != "f")
+                for x in inputs):
+            return self.forward, self.backward
+        return self.forward_cpu, self.backward_cpu  # type: ignore[return-value]
 
     def __call__(self, *inputs: Any) -> Any:
         name = type(self).__name__

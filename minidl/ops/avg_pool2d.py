@@ -7,6 +7,7 @@ import numpy as np
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample
+from minidl.ops import pool_cpu
 from minidl.ops.max_pool2d import check_pool_padding
 from minidl.ops.windows import check_images, fold, output_size, pair, unfold
 
@@ -42,17 +43,34 @@ class AvgPool2d(Function):
         _, _, OH, OW = self.output_shape(x.shape)
         self.size = x.shape[2:]
         windows = unfold(x, self.kernel, self.stride, self.padding, (OH, OW))
-        rows, columns = (
-            counted(n, k, s, p, o, self.count_include_pad)
-            for n, k, s, p, o in zip(self.size, self.kernel, self.stride, self.padding, (OH, OW)))
-        xp = array_module(x)
-        self.divisor = xp.asarray(rows, x.dtype)[:, None] * xp.asarray(columns, x.dtype)  # (OH, OW)
+        self.divisor = self.divisors((OH, OW), x)
         return windows.sum(axis=(4, 5)) / self.divisor
 
     def backward(self, dy: Array) -> Array:
         share = (dy / self.divisor)[..., None, None]  # every place of a window gets the same
         dwindows = array_module(dy).broadcast_to(share, (*dy.shape, *self.kernel))
         return fold(dwindows, self.size, self.stride, self.padding)
+
+    def forward_cpu(self, x: Array) -> Array:
+        shape = self.output_shape(x.shape)
+        self.size = x.shape[2:]
+        self.divisor = self.divisors(shape[2:], x)
+        y = np.empty(shape, x.dtype)
+        pool_cpu.sum_pool(x, y, self.kernel, self.stride, self.padding, self.divisor)
+        return y
+
+    def backward_cpu(self, dy: Array) -> Array:
+        dx = np.empty((*dy.shape[:2], *self.size), dy.dtype)
+        pool_cpu.sum_pool_gradient(dy, dx, self.kernel, self.stride, self.padding, self.divisor)
+        return dx
+
+    def divisors(self, output: tuple, like: Array) -> Array:
+        """(OH, OW): how many places of each window count."""
+        rows, columns = (
+            counted(n, k, s, p, o, self.count_include_pad)
+            for n, k, s, p, o in zip(self.size, self.kernel, self.stride, self.padding, output))
+        xp = array_module(like)
+        return xp.asarray(rows, like.dtype)[:, None] * xp.asarray(columns, like.dtype)
 
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
         (x,) = shapes

@@ -7,6 +7,7 @@ import numpy as np
 from minidl.autograd import Tensor, apply, as_tensor, computing
 from minidl.backend import Array, array_module, device_of, is_array
 from minidl.function import Function, Refusal, Sample, check_flag, check_number
+from minidl.ops import batch_norm_cpu as cpu
 
 
 def _per_channel(a: Array, ndim: int) -> Array:
@@ -61,6 +62,31 @@ class BatchNorm(Function):
         self.x_hat = (x - _per_channel(self.mean, x.ndim)) * _per_channel(self.scale, x.ndim)
         self.w = w
         return self.x_hat * _per_channel(w, x.ndim) + _per_channel(b, x.ndim)
+
+    def forward_cpu(self, x: Array, w: Array, b: Array) -> Array:
+        self.output_shape(x.shape, w.shape, b.shape)
+        self.count = x.size // x.shape[1]
+        self.x, self.w, y = cpu.rows(x), w, np.empty(x.shape, x.dtype)
+        mean, var = cpu.statistics(self.x)
+        self.inv = 1 / np.sqrt(var + self.eps)  # float64, as the other numbers per channel
+        self.true_mean = mean
+        self.mean, self.var = mean.astype(x.dtype), var.astype(x.dtype)
+        scale = w * self.inv
+        cpu.affine(self.x, scale.astype(x.dtype), (b - mean * scale).astype(x.dtype), cpu.rows(y))
+        return y
+
+    def backward_cpu(self, dy: Array) -> tuple:
+        rows = cpu.rows(dy)
+        total, product = cpu.gradient_sums(self.x, rows, self.mean)
+        db, dw = total, product * self.inv
+        dx = None
+        if self.needs[0]:
+            scale = self.w * self.inv
+            h = -scale * self.inv * dw / self.count
+            c = -scale * db / self.count - h * self.true_mean
+            dx = np.empty(dy.shape, dy.dtype)
+            cpu.gradient(self.x, rows, *(a.astype(dy.dtype) for a in (scale, h, c)), cpu.rows(dx))
+        return dx, dw.astype(dy.dtype), db.astype(dy.dtype)
 
     def backward(self, dy: Array) -> tuple:
         db = dy.sum(axis=self.axes)
@@ -122,12 +148,32 @@ class BatchNormEval(Function):
     def forward(self, x: Array, w: Array, b: Array, mean: Array, var: Array) -> Array:
         self.output_shape(x.shape, w.shape, b.shape, mean.shape, var.shape)
         self.axes = (0, *range(2, x.ndim))
-        if bool((var < 0).any()):
-            raise ValueError("batch_norm: running_var holds a negative number, which no variance is: "
-                             "were mean and variance swapped on loading?")
+        self.check_variance(var)
         self.w, self.scale = w, 1 / array_module(x).sqrt(var + self.eps)
         self.x_hat = (x - _per_channel(mean, x.ndim)) * _per_channel(self.scale, x.ndim)
         return self.x_hat * _per_channel(w, x.ndim) + _per_channel(b, x.ndim)
+
+    def forward_cpu(self, x: Array, w: Array, b: Array, mean: Array, var: Array) -> Array:
+        self.output_shape(x.shape, w.shape, b.shape, mean.shape, var.shape)
+        self.check_variance(var)
+        self.x, self.w, self.mean, self.scale = cpu.rows(x), w, mean, 1 / np.sqrt(var + self.eps)
+        y = np.empty(x.shape, x.dtype)
+        cpu.affine(self.x, w * self.scale, b - mean * w * self.scale, cpu.rows(y))
+        return y
+
+    def backward_cpu(self, dy: Array) -> tuple:
+        total, product = cpu.gradient_sums(self.x, cpu.rows(dy), self.mean)
+        db, dw = total.astype(dy.dtype), (product * self.scale).astype(dy.dtype)
+        dx = None
+        if self.needs[0]:
+            dx = np.empty(dy.shape, dy.dtype)
+            cpu.affine(cpu.rows(dy), self.w * self.scale, np.zeros_like(self.w), cpu.rows(dx))
+        return dx, dw, db, -db * self.w * self.scale, -0.5 * dw * self.w * self.scale**2
+
+    def check_variance(self, var: Array) -> None:
+        if bool((var < 0).any()):
+            raise ValueError("batch_norm: running_var holds a negative number, which no variance is: "
+                             "were mean and variance swapped on loading?")
 
     def backward(self, dy: Array) -> tuple:
         db = dy.sum(axis=self.axes)

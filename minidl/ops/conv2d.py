@@ -7,6 +7,7 @@ import numpy as np
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array
 from minidl.function import Function, Refusal, Sample
+from minidl.ops import conv2d_cpu
 from minidl.ops.windows import Pair, check_images, fold, output_size, pair, unfold
 
 
@@ -83,6 +84,38 @@ class Conv2d(Function):
             dw = (dy @ self.columns(self.x).swapaxes(1, 2)).reshape(self.w_shape)
         db = dy.sum(axis=2).reshape(-1)
         return (dx, dw, db) if self.has_bias else (dx, dw)
+
+    def forward_cpu(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        shape = self.output_shape(x.shape, w.shape, None if b is None else b.shape)
+        x, y = np.ascontiguousarray(x), np.empty(shape, x.dtype)
+        sizes = self.sizes(x.shape, w.shape, shape)
+        self.way = conv2d_cpu.best_way(sizes, x.dtype)
+        for f, c in self.of_groups(w.shape):
+            conv2d_cpu.convolve(x[:, c], w[f], None if b is None else b[f], y[:, f], sizes, self.way)
+        self.x_shape, self.w_shape, self.output, self.has_bias = x.shape, w.shape, shape[2:], b is not None
+        self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None
+        return y
+
+    def backward_cpu(self, dy: Array) -> tuple:
+        dy = np.ascontiguousarray(dy)
+        sizes = self.sizes(self.x_shape, self.w_shape, dy.shape)
+        dx = np.empty(self.x_shape, dy.dtype) if self.needs[0] else None
+        dw = np.empty(self.w_shape, dy.dtype) if self.needs[1] else None
+        for f, c in self.of_groups(self.w_shape):
+            if dx is not None:
+                conv2d_cpu.gradient_of_x(dy[:, f], self.w[f], dx[:, c], sizes, self.way)
+            if dw is not None:
+                dw[f] = conv2d_cpu.gradient_of_w(self.x[:, c], dy[:, f], sizes, self.way)
+        return (dx, dw, dy.sum(axis=(0, 2, 3))) if self.has_bias else (dx, dw)
+
+    def sizes(self, x: tuple, w: tuple, y: tuple) -> conv2d_cpu.Shape:
+        """The sizes of one group's convolution."""
+        return conv2d_cpu.Shape(x[0], w[1], *x[2:], w[0] // self.groups, *w[2:], *y[2:], self.stride, self.padding)
+
+    def of_groups(self, w: tuple) -> list[tuple[slice, slice]]:
+        """(output channels, input channels) of every group."""
+        F, C = w[0] // self.groups, w[1]
+        return [(slice(g * F, (g + 1) * F), slice(g * C, (g + 1) * C)) for g in range(self.groups)]
 
     def weight_matrix(self, w: Array) -> Array:
         """w as (groups, F / groups, C / groups * KH * KW)."""

@@ -1,4 +1,5 @@
 """The fully connected layer."""
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,10 @@ import numpy as np
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array
 from minidl.function import Function, Refusal, Sample
+from minidl.threads import even, for_each, shares
+
+MATRIX = 2**18
+"""Weights that a thread should have to itself."""
 
 
 class Linear(Function):
@@ -30,6 +35,33 @@ class Linear(Function):
         rows = dy.reshape(dy.size // F, F)
         dx = (rows @ self.w).reshape(self.x_shape) if self.needs[0] else None
         dw = rows.T @ self.x.reshape(len(rows), D) if self.needs[1] else None
+        return (dx, dw, rows.sum(axis=0)) if self.has_bias else (dx, dw)
+
+    def forward_cpu(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        shape = self.output_shape(x.shape, w.shape, None if b is None else b.shape)
+        self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
+        self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None
+        rows = x.reshape(-1, x.shape[-1]) if x.size else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        turned, y = np.empty((len(w), len(rows)), x.dtype), np.empty((len(rows), len(w)), x.dtype)
+
+        def body(part: slice) -> None:  # a row of w after the other, as they lie in memory
+            np.matmul(w[part], rows.T, out=turned[part])
+            y[:, part] = turned[part].T if b is None else turned[part].T + b[part]
+
+        for_each(body, shares(len(w), least=MATRIX // max(1, w.shape[1])))
+        return y.reshape(shape)
+
+    def backward_cpu(self, dy: Array) -> tuple:
+        F, D = self.w_shape
+        rows = dy.reshape(dy.size // F, F)
+        dx = dw = None
+        if self.needs[0]:
+            dx = np.empty((len(rows), D), dy.dtype)
+            for_each(lambda part: np.matmul(rows, self.w[:, part], out=dx[:, part]), shares(D, least=MATRIX // F))
+            dx = dx.reshape(self.x_shape)
+        if self.needs[1]:
+            x, dw = self.x.reshape(len(rows), D), np.empty((F, D), dy.dtype)
+            for_each(lambda part: np.matmul(rows[:, part].T, x, out=dw[part]), even(F, max(1, MATRIX // D)))
         return (dx, dw, rows.sum(axis=0)) if self.has_bias else (dx, dw)
 
     def output_shape(self, x: tuple, w: tuple, b: tuple | None = None) -> tuple[int, ...]:  # type: ignore[override]

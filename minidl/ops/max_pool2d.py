@@ -7,6 +7,7 @@ import numpy as np
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample
+from minidl.ops import pool_cpu
 from minidl.ops.windows import check_images, fold, output_size, pair, unfold
 
 
@@ -46,6 +47,16 @@ class MaxPool2d(Function):
         places = xp.arange(KH * KW)
         dwindows = dy[..., None] * (self.first == places)  # zero but where the largest stood
         return fold(dwindows.reshape(*dy.shape, KH, KW), self.size, self.stride, self.padding)
+
+    def forward_cpu(self, x: Array) -> Array:
+        self.x, self.y = x, np.empty(self.output_shape(x.shape), x.dtype)
+        pool_cpu.max_pool(x, self.y, self.kernel, self.stride, self.padding)
+        return self.y
+
+    def backward_cpu(self, dy: Array) -> Array:
+        dx = np.empty(self.x.shape, dy.dtype)
+        pool_cpu.max_pool_gradient(self.x, self.y, dy, dx, self.kernel, self.stride, self.padding)
+        return dx
 
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
         (x,) = shapes

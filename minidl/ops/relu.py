@@ -7,6 +7,7 @@ from minidl.arithmetic.broadcasting import over_elements
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample
+from minidl.threads import in_parts
 
 
 class ReLU(Function):
@@ -23,6 +24,16 @@ class ReLU(Function):
 
     def backward(self, dy: Array) -> Array:
         return dy * (self.y > 0)
+
+    def forward_cpu(self, x: Array) -> Array:
+        self.y = np.empty(x.shape, x.dtype)
+        in_parts(lambda x, y: np.maximum(x, 0, out=y), x, self.y)
+        return self.y
+
+    def backward_cpu(self, dy: Array) -> Array:
+        dx = np.empty(dy.shape, dy.dtype)
+        in_parts(lambda dy, y, dx: np.multiply(dy, y > 0, out=dx), dy, self.y, dx)
+        return dx
 
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
         return shapes[0]

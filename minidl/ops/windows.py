@@ -49,6 +49,13 @@ def output_size(name: str, size: Pair, kernel: Pair, stride: Pair, padding: Pair
     return sizes[0], sizes[1]
 
 
+def seen(size: int, output: int, offset: int, stride: int) -> tuple[slice, slice]:
+    """Along one axis: the outputs o that see a pixel o * stride + offset inside an image of `size`, and these pixels."""
+    first = max(0, -(offset // stride))
+    last = max(first, min(output, (size - 1 - offset) // stride + 1))
+    return slice(first, last), slice(first * stride + offset, max(0, (last - 1) * stride + offset + 1), stride)
+
+
 def unfold(x: Array, kernel: Pair, stride: Pair, padding: Pair, output: Pair, fill: float = 0.0) -> Array:
     """x (N, C, H, W) -> windows (N, C, OH, OW, KH, KW), a read-only view of the image padded with `fill`."""
     xp, (H, W) = array_module(x), x.shape[2:]

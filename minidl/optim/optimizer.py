@@ -1,12 +1,13 @@
 """What every optimizer shares: its parameters in groups, its memory per parameter, saving and resuming."""
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from minidl.autograd import Tensor
 from minidl.backend import Array, array_module, device_of, is_array, to_device, to_numpy
+from minidl.threads import for_each, ranges
 
 
 class Optimizer:
@@ -143,6 +144,19 @@ def remembered(memory: dict[str, Any], key: str, like: Array) -> Array:
     if key not in memory:
         memory[key] = array_module(like).zeros_like(like)
     return memory[key]
+
+
+def in_slices(step: Callable[..., None], *arrays: Array) -> None:
+    """step(part of each array), for parts that cover arrays of one shape: on the CPU so small that they stay in the cache.
+
+    Updates read and write several arrays as large as the parameter, again and again; memory is slower than arithmetic. With parts
+    of 2**16 numbers each array passes once. Threads share the parts. `step` writes into the parts.
+    """
+    if not all(type(x) is np.ndarray and x.flags.c_contiguous for x in arrays) or arrays[0].size < 2**17:
+        step(*arrays)
+        return
+    flat = [x.reshape(-1) for x in arrays]
+    for_each(lambda part: step(*(x[part] for x in flat)), ranges(flat[0].size, 2**16))
 
 
 def parameter_list(who: str, params: Any) -> list[Tensor]:

@@ -3,7 +3,7 @@ from typing import Any
 
 from minidl.autograd import Tensor
 from minidl.backend import Array
-from minidl.optim.optimizer import Optimizer, check_number, remembered
+from minidl.optim.optimizer import Optimizer, check_number, in_slices, remembered
 
 
 class SGD(Optimizer):
@@ -30,11 +30,16 @@ class SGD(Optimizer):
         return checked | {"nesterov": options["nesterov"]}
 
     def update(self, parameter: Tensor, gradient: Array, options: dict[str, Any], memory: dict[str, Any]) -> None:
-        momentum, weight_decay = options["momentum"], options["weight_decay"]
-        g = gradient + weight_decay * parameter.data if weight_decay else gradient
-        if momentum:
-            v = remembered(memory, "momentum_buffer", parameter.data)
-            v *= momentum
-            v += g
-            g = g + momentum * v if options["nesterov"] else v
-        parameter.data -= options["lr"] * g
+        p, momentum, weight_decay = parameter.data, options["momentum"], options["weight_decay"]
+        v = remembered(memory, "momentum_buffer", p) if momentum else None
+
+        def step(g: Array, p: Array, v: Array | None = None) -> None:
+            g = g + weight_decay * p if weight_decay else g
+            if v is not None:
+                v *= momentum
+                v += g
+                g = g + momentum * v if options["nesterov"] else v
+            p -= options["lr"] * g
+
+        in_slices(step, *((gradient, p) if v is None else (gradient, p, v)))
+        parameter.data = p  # tells the graph of the change

@@ -1,0 +1,154 @@
+"""Pooling on the CPU, fast: one pass per place of the window instead of one window after the other.
+
+The pixels that stand at place (kh, kw) of their windows, x[kh::SH, kw::SW], are gathered once into planes, one for each remainder of
+(row, column) by the stride. In its plane a place is a mere shift: plane[kh % SH, kw % SW], kh // SH rows and kw // SW columns further,
+and since a row follows the other in memory, both are one shift of a long vector. Windows that a shift over the end of a row makes
+up are left out at the end. So
+
+    y = the largest of KH * KW shifted vectors
+    dx: a place gets dy where it equals y and no place before it did
+
+and every call of NumPy runs over a long contiguous vector. Threads share images and channels.
+"""
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from minidl.ops.windows import Pair, seen
+from minidl.threads import for_each, scratch, split
+
+
+class Grid(NamedTuple):
+    """The sizes of a pooling. height, width: of a plane, which has a place for every window and for the largest shift."""
+
+    size: Pair
+    output: Pair
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+
+    @property
+    def planes(self) -> Pair:
+        """How many planes: one for each remainder that a place of the window has."""
+        return min(self.kernel[0], self.stride[0]), min(self.kernel[1], self.stride[1])
+
+    @property
+    def plane(self) -> Pair:
+        """Rows and columns of a plane."""
+        return (self.output[0] + (self.kernel[0] - 1) // self.stride[0], self.output[1] + (self.kernel[1] - 1) // self.stride[1])
+
+    @property
+    def last_shift(self) -> int:
+        """The shift of the window's last place."""
+        return (self.kernel[0] - 1) // self.stride[0] * self.plane[1] + (self.kernel[1] - 1) // self.stride[1]
+
+    def places(self) -> Iterator[tuple[int, int, int]]:
+        """(row and column of its plane, shift) of each place of the window, row by row."""
+        for kh in range(self.kernel[0]):
+            for kw in range(self.kernel[1]):
+                yield (kh % self.stride[0], kw % self.stride[1],
+                       kh // self.stride[0] * self.plane[1] + kw // self.stride[1])
+
+    def pixels(self) -> Iterator[tuple[int, int, tuple, tuple]]:
+        """(row and column of the plane, where in the plane, the pixels that belong there) for each plane."""
+        for i in range(self.planes[0]):
+            inner_rows, rows = seen(self.size[0], self.plane[0], i - self.padding[0], self.stride[0])
+            for j in range(self.planes[1]):
+                inner_columns, columns = seen(self.size[1], self.plane[1], j - self.padding[1], self.stride[1])
+                yield i, j, (..., inner_rows, inner_columns), (..., rows, columns)
+
+    def into_planes(self, x: np.ndarray, planes: np.ndarray, fill: float) -> None:
+        """planes (rows, columns, vector and some more) from a part of the images, (..., H, W); `fill` is around the images."""
+        planes[...] = fill
+        for i, j, inside, pixels in self.pixels():
+            self.image(planes[i, j], x)[inside] = x[pixels]
+
+    def image(self, vector: np.ndarray, like: np.ndarray) -> np.ndarray:
+        """A vector as images (..., height, width), as many as `like` has."""
+        return vector[:like[..., 0, 0].size * self.plane[0] * self.plane[1]].reshape(*like.shape[:-2], *self.plane)
+
+
+def max_pool(x: np.ndarray, y: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> None:
+    """Fills y (N, C, OH, OW) with the largest of every window of x (N, C, H, W)."""
+    OH, OW = y.shape[2:]
+    grid = Grid(x.shape[2:], (OH, OW), kernel, stride, padding)
+
+    def body(index: tuple) -> None:
+        part = x[index]
+        length = part[..., 0, 0].size * grid.plane[0] * grid.plane[1]
+        planes, largest = scratch(x.dtype, (*grid.planes, length + grid.last_shift), (length,))
+        grid.into_planes(part, planes, -np.inf)
+        largest[...] = -np.inf
+        for i, j, shift in grid.places():
+            np.maximum(largest, planes[i, j, shift:shift + length], out=largest)
+        y[index] = grid.image(largest, part)[..., :OH, :OW]
+
+    for_each(body, split(x.shape))
+
+
+def max_pool_gradient(x: np.ndarray, y: np.ndarray, dy: np.ndarray, dx: np.ndarray, kernel: Pair, stride: Pair,
+                      padding: Pair) -> None:
+    """Fills dx (N, C, H, W): each dy goes to the first place of its window that equals y."""
+    OH, OW = y.shape[2:]
+    grid = Grid(x.shape[2:], (OH, OW), kernel, stride, padding)
+
+    def body(index: tuple) -> None:
+        part, target = x[index], dx[index]
+        length = part[..., 0, 0].size * grid.plane[0] * grid.plane[1]
+        planes, dplanes, largest, gradient, share = scratch(
+            x.dtype, (*grid.planes, length + grid.last_shift), (*grid.planes, length + grid.last_shift), *[(length,)] * 3)
+        grid.into_planes(part, planes, np.nan)  # what equals nothing lies around the images
+        largest[...] = np.nan  # equals nothing: where there is no window
+        grid.image(largest, part)[..., :OH, :OW] = y[index]
+        gradient[...] = 0
+        grid.image(gradient, part)[..., :OH, :OW] = dy[index]
+        dplanes[...] = 0
+        waiting = np.ones(length, bool)  # windows whose largest has not been met yet
+        met = np.empty(length, bool)
+        for i, j, shift in grid.places():
+            np.equal(planes[i, j, shift:shift + length], largest, out=met)
+            met &= waiting
+            waiting ^= met
+            np.multiply(gradient, met, out=share)
+            dplanes[i, j, shift:shift + length] += share
+        target[...] = 0
+        for i, j, inside, pixels in grid.pixels():
+            target[pixels] = grid.image(dplanes[i, j], part)[inside]
+
+    for_each(body, split(x.shape))
+
+
+def places(size: Pair, output: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Iterator[tuple[tuple, tuple]]:
+    """For each place of the window, row by row: (windows that have a pixel there, these pixels), as indices of (rows, columns)."""
+    for kh in range(kernel[0]):
+        rows, pixel_rows = seen(size[0], output[0], kh - padding[0], stride[0])
+        for kw in range(kernel[1]):
+            columns, pixel_columns = seen(size[1], output[1], kw - padding[1], stride[1])
+            yield (..., rows, columns), (..., pixel_rows, pixel_columns)
+
+
+def sum_pool(x: np.ndarray, y: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, divisor: np.ndarray) -> None:
+    """Fills y (N, C, OH, OW) with the sum of every window of x (N, C, H, W), divided by `divisor` (OH, OW)."""
+    whole = tuple(places(x.shape[2:], y.shape[2:], kernel, stride, padding))
+
+    def body(index: tuple) -> None:
+        y[index] = 0
+        for windows, pixels in whole:
+            y[index][windows] += x[index][pixels]
+        y[index] /= divisor
+
+    for_each(body, split(x.shape))
+
+
+def sum_pool_gradient(dy: np.ndarray, dx: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, divisor: np.ndarray) -> None:
+    """Fills dx (N, C, H, W): each dy, divided, goes to all places of its window."""
+    whole = tuple(places(dx.shape[2:], dy.shape[2:], kernel, stride, padding))
+
+    def body(index: tuple) -> None:
+        share = dy[index] / divisor
+        dx[index] = 0
+        for windows, pixels in whole:
+            dx[index][pixels] += share[windows]
+
+    for_each(body, split(dx.shape))
