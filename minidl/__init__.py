@@ -15,12 +15,15 @@ from minidl.autograd import Tensor, apply, concat, detect_anomaly, enable_grad, 
 from minidl.checking.gradcheck import gradcheck
 from minidl.checking.report import GradientError
 from minidl.function import Function
+from minidl.ops.conv2d import conv_method
 from minidl.randomness import manual_seed
+from minidl.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
-__all__ = ["Function", "GradientError", "Tensor", "apply", "concat", "detect_anomaly", "enable_grad", "gradcheck",
-           "manual_seed", "nn", "no_grad", "ops", "optim", "pad", "shapes_only", "stack", "watch", "where"]
+__all__ = ["Function", "GradientError", "Tensor", "apply", "concat", "conv_method", "detect_anomaly", "enable_grad",
+           "get_num_threads", "gradcheck", "manual_seed", "nn", "no_grad", "ops", "optim", "pad", "set_num_threads",
+           "shapes_only", "stack", "watch", "where"]
 
 # What costs time to load, and the module it comes from: the module itself, or a function in it.
 _ON_DEMAND = {"data": "minidl.data", "interop": "minidl.interop", "load": "minidl.interop", "models": "minidl.models",

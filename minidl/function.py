@@ -89,11 +89,20 @@ class Function:
 
     def kernels(self, inputs: tuple) -> tuple[Callable, Callable]:
         """Which forward runs on these arrays, and the backward that belongs to it."""
-        if self.forward_cpu is None or _settings.plain or not all(
-                type(x) is np.ndarray and (x.dtype == np.float32 or x.dtype == np.float64 or x.dtype.kind != "f")
-                for x in inputs):
+        if not self._has_faster_kernels() or _settings.plain or not all(
+                type(x) is np.ndarray and x.dtype.char in "fd?bhilqBHILQ" for x in inputs):
             return self.forward, self.backward
         return self.forward_cpu, self.backward_cpu  # type: ignore[return-value]
+
+    @classmethod
+    @functools.cache
+    def _has_faster_kernels(cls) -> bool:
+        """Whether the class that last said what forward and backward are said it of the faster ones, too.
+
+        A subclass that overrides `backward` alone means that one to run.
+        """
+        author = next(c for c in cls.__mro__ if not {"forward", "backward", "forward_cpu"}.isdisjoint(vars(c)))
+        return vars(author).get("forward_cpu") is not None
 
     def __call__(self, *inputs: Any) -> Any:
         name = type(self).__name__

@@ -18,8 +18,9 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -142,8 +143,7 @@ def for_each(body: Callable[[Any], None], parts: Sequence[Any]) -> None:
         finally:
             _local.busy = False
 
-    _blas_on_one_thread()
-    try:
+    with blas_on_one_thread():
         others = [_pool(helpers).submit(work) for _ in range(helpers)]
         error = None
         try:
@@ -154,17 +154,15 @@ def for_each(body: Callable[[Any], None], parts: Sequence[Any]) -> None:
             error = error or other.exception()
         if error is not None:
             raise error
-    finally:
-        _blas_as_before()
 
 
 MOST = 2**20
 """Elements that a part of an elementwise kernel should have at most."""
 
 ENOUGH = 2**16
-"""Elements from which on threads help. Parts are as large as they can be: a thread that comes back from NumPy has to wait for the
-interpreter until the other thread goes into NumPy again, and is woken up late. Calls of some 100 microseconds make that rare;
-smaller parts, which would stay in the cache, lose more than they win."""
+"""Elements from which on threads help. Parts are as large as they can be: a thread that comes back from NumPy has to wait for
+the interpreter until the other thread goes into NumPy again, and is woken up late. Calls of some 100 microseconds make that
+rare; smaller parts, which would stay in the cache, lose more than they win."""
 
 
 def split(shape: tuple[int, ...], most: int = MOST) -> list[tuple]:
@@ -201,6 +199,16 @@ def _blas_libraries() -> list[Any]:
         from threadpoolctl import ThreadpoolController
         _blas = [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
     return _blas
+
+
+@contextmanager
+def blas_on_one_thread() -> Iterator[None]:
+    """A `with` block in which BLAS uses one thread, also in the process's other Python threads."""
+    _blas_on_one_thread()
+    try:
+        yield
+    finally:
+        _blas_as_before()
 
 
 def _blas_on_one_thread() -> None:
@@ -251,8 +259,8 @@ def scratch(dtype: Any, *shapes: tuple[int, ...]) -> list[np.ndarray]:
 def keep_freed_memory() -> None:
     """Tells glibc, once, to keep freed arrays for the next ones instead of giving them back to the system.
 
-    M_MMAP_MAX = 0: large arrays come from the heap; M_TRIM_THRESHOLD at its largest: the heap does not shrink. The process stays
-    as large as it has been at its largest. MINIDL_MALLOC=0 turns it off; other C libraries are left alone.
+    M_MMAP_MAX = 0: large arrays come from the heap; M_TRIM_THRESHOLD at its largest: the heap does not shrink. So the process
+    stays as large as it has ever been. MINIDL_MALLOC=0 turns it off; other C libraries are left alone.
     """
     global _allocator_set
     if _allocator_set:

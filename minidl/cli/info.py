@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints a line per fact."""
     facts = {"minidl": _minidl(), "Python": f"{platform.python_version()} ({sys.executable})",
              "system": f"{platform.system()} {platform.machine()}, {_cores()} cores usable", "NumPy": _numpy(),
-             "BLAS": _blas(), "GPU": _gpu(), "data": _data()}
+             "BLAS": _blas(), "threads": _threads(), "GPU": _gpu(), "data": _data()}
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name:<{width}}  {value}")
@@ -44,6 +44,17 @@ def _blas() -> str:
     found = [f"{pool['internal_api']} {pool['version'] or ''}".strip() + f", {pool['num_threads']} threads"
              for pool in threadpool_info() if pool["user_api"] == "blas"]
     return "; ".join(found) or "none that threadpoolctl knows"
+
+
+def _threads() -> str:
+    """How many threads minidl's own kernels use, and where the number is from."""
+    from minidl.threads import get_num_threads
+    try:
+        number = get_num_threads()
+    except ValueError as error:
+        return f"not known: {error}"
+    source = "MINIDL_NUM_THREADS" if os.environ.get("MINIDL_NUM_THREADS") else "all cores usable"
+    return f"{number} for minidl's kernels ({source})"
 
 
 def _gpu() -> str:

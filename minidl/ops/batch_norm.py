@@ -85,7 +85,7 @@ class BatchNorm(Function):
             h = -scale * self.inv * dw / self.count
             c = -scale * db / self.count - h * self.true_mean
             dx = np.empty(dy.shape, dy.dtype)
-            cpu.gradient(self.x, rows, *(a.astype(dy.dtype) for a in (scale, h, c)), cpu.rows(dx))
+            cpu.gradient(self.x, rows, scale.astype(dy.dtype), h.astype(dy.dtype), c.astype(dy.dtype), cpu.rows(dx))
         return dx, dw.astype(dy.dtype), db.astype(dy.dtype)
 
     def backward(self, dy: Array) -> tuple:

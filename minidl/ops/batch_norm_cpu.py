@@ -1,7 +1,7 @@
 """Batch normalisation on the CPU, fast: few passes over the data, cut into parts that fit the cache, spread over threads.
 
-Seen as (N, C, pixels), an image's channel is a row of numbers. What is needed of all rows are sums, and sums are products: of a row
-with ones, of a row with itself. Two rules keep the passes few:
+Seen as (N, C, pixels), an image's channel is a row of numbers. What is needed of all rows are sums, and sums are products: of a
+row with ones, of a row with itself. Two rules keep the passes few:
 
     var = mean((x - k)**2) - (mean - k)**2     with any k: mean and variance in one pass. k is the mean of the first image, so
                                                near the mean that the two terms do not cancel each other's digits.

@@ -1,5 +1,7 @@
 """Convolution (cross-correlation, as every framework calls it) as one matrix product."""
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,37 @@ from minidl.backend import Array
 from minidl.function import Function, Refusal, Sample
 from minidl.ops import conv2d_cpu
 from minidl.ops.windows import Pair, check_images, fold, output_size, pair, unfold
+
+METHODS = ("loops", "im2col", "threads", "winograd")
+
+
+class _Settings(threading.local):
+    """What holds for the current thread only."""
+
+    method: str | None = None
+
+
+_settings = _Settings()
+
+
+@contextmanager
+def conv_method(method: str) -> Iterator[None]:
+    """A `with` block (or decorator) in which conv2d computes in one way: so that a lesson can time each.
+
+    loops     the definition, in Python: for tiny images only
+    im2col    one matrix product of all windows: `Conv2d.forward` and `backward`
+    threads   matrix products of pieces, on all cores
+    winograd  Winograd's algorithm wherever it can be (3x3, stride 1, float32), else "threads"
+
+    Outside, each convolution goes the way that was fastest for its shape when measured. Backward goes the way of its forward.
+    """
+    if method not in METHODS:
+        raise ValueError(f"conv_method: must be one of {', '.join(METHODS)}, got {method!r}")
+    before, _settings.method = _settings.method, method
+    try:
+        yield
+    finally:
+        _settings.method = before
 
 
 def as_matrix(windows: Array, groups: int) -> Array:
@@ -33,6 +66,12 @@ def as_images(rows: Array, N: int, output: Pair) -> Array:
     F = rows.shape[0] * rows.shape[1]
     images = rows.reshape(F, N, *output).transpose(1, 0, 2, 3)
     return images if N == 1 else images.copy()
+
+
+def whole_images(x: Array) -> Array:
+    """x, copied only if the images are not each in one piece of memory, row by row; a part of the channels may be shown."""
+    N, C, H, W = x.shape
+    return x if x.size == 0 or x[0].flags.c_contiguous else np.ascontiguousarray(x)
 
 
 def check_groups(name: str, groups: Any, C: int, F: int) -> None:
@@ -69,7 +108,8 @@ class Conv2d(Function):
         y = self.weight_matrix(w) @ self.columns(x)  # (groups, F / groups, N * OH * OW)
         if b is not None:
             y += b.reshape(self.groups, -1, 1)
-        self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None  # each for the other's gradient
+        self.x: Any = x if self.needs[1] else None  # each for the other's gradient
+        self.w: Any = w if self.needs[0] else None
         self.has_bias = b is not None
         return as_images(y, N, self.output)
 
@@ -85,19 +125,42 @@ class Conv2d(Function):
         db = dy.sum(axis=2).reshape(-1)
         return (dx, dw, db) if self.has_bias else (dx, dw)
 
+    def kernels(self, inputs: tuple) -> tuple[Callable, Callable]:
+        if _settings.method == "loops":
+            return self.forward_loops, self.backward_loops
+        return (self.forward, self.backward) if _settings.method == "im2col" else super().kernels(inputs)
+
+    def forward_loops(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        self.output_shape(x.shape, w.shape, None if b is None else b.shape)
+        self.both, self.has_bias = (x, w), b is not None
+        return self.naive(x, w, b, self.stride, self.padding, self.groups).astype(x.dtype)
+
+    def backward_loops(self, dy: Array) -> tuple:
+        (x, w), (SH, SW), (PH, PW) = self.both, self.stride, self.padding
+        (_, _, H, W), (F, Cg, KH, KW) = x.shape, w.shape
+        dx, dw = np.zeros(x.shape, x.dtype), np.zeros(w.shape, w.dtype)
+        for n, f, i, j in np.ndindex(dy.shape):
+            first = f // (F // self.groups) * Cg
+            for c, kh, kw in np.ndindex(Cg, KH, KW):
+                h, v = i * SH + kh - PH, j * SW + kw - PW
+                if 0 <= h < H and 0 <= v < W:
+                    dx[n, first + c, h, v] += w[f, c, kh, kw] * dy[n, f, i, j]
+                    dw[f, c, kh, kw] += x[n, first + c, h, v] * dy[n, f, i, j]
+        return (dx, dw, dy.sum(axis=(0, 2, 3))) if self.has_bias else (dx, dw)
+
     def forward_cpu(self, x: Array, w: Array, b: Array | None = None) -> Array:
         shape = self.output_shape(x.shape, w.shape, None if b is None else b.shape)
-        x, y = np.ascontiguousarray(x), np.empty(shape, x.dtype)
+        x, y = whole_images(x), np.empty(shape, x.dtype)
         sizes = self.sizes(x.shape, w.shape, shape)
-        self.way = conv2d_cpu.best_way(sizes, x.dtype)
+        self.way = conv2d_cpu.best_way(sizes, x.dtype, _settings.method)
         for f, c in self.of_groups(w.shape):
             conv2d_cpu.convolve(x[:, c], w[f], None if b is None else b[f], y[:, f], sizes, self.way)
-        self.x_shape, self.w_shape, self.output, self.has_bias = x.shape, w.shape, shape[2:], b is not None
+        self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
         self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None
         return y
 
     def backward_cpu(self, dy: Array) -> tuple:
-        dy = np.ascontiguousarray(dy)
+        dy = whole_images(dy)
         sizes = self.sizes(self.x_shape, self.w_shape, dy.shape)
         dx = np.empty(self.x_shape, dy.dtype) if self.needs[0] else None
         dw = np.empty(self.w_shape, dy.dtype) if self.needs[1] else None
@@ -110,7 +173,8 @@ class Conv2d(Function):
 
     def sizes(self, x: tuple, w: tuple, y: tuple) -> conv2d_cpu.Shape:
         """The sizes of one group's convolution."""
-        return conv2d_cpu.Shape(x[0], w[1], *x[2:], w[0] // self.groups, *w[2:], *y[2:], self.stride, self.padding)
+        (N, _, H, W), (F, C, KH, KW), (OH, OW) = x, w, y[2:]
+        return conv2d_cpu.Shape(N, C, H, W, F // self.groups, KH, KW, OH, OW, self.stride, self.padding)
 
     def of_groups(self, w: tuple) -> list[tuple[slice, slice]]:
         """(output channels, input channels) of every group."""

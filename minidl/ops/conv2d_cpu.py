@@ -1,12 +1,12 @@
 """Convolution on the CPU, fast: the same sums as in conv2d.py, cut into pieces that fit the cache and spread over threads.
 
 The plain form copies every window of the whole batch into one huge matrix, and multiplies once. Here a piece is some images, or
-some rows of one image, small enough that what is copied is still in the cache when BLAS reads it; threads take piece after piece.
-Four ways to multiply a piece, chosen by `best_way`:
+some rows of one image, small enough that what is copied is still in the cache when BLAS reads it; threads take piece after
+piece. Four ways to multiply a piece, chosen by `best_way`:
 
 pointwise   a 1x1 kernel needs no windows: every image is a matrix already.
-rows        stride 1: the window is unfolded along its width only, which copies KW times instead of KH * KW. One product with the
-            weights of all KH kernel rows gives KH images; they are added, each shifted by a row.
+rows        stride 1: the window is unfolded along its width only, which copies KW times instead of KH * KW. One product with
+            the weights of all KH kernel rows gives KH images; they are added, each shifted by a row.
 windows     any stride: im2col of the piece.
 winograd    3x3, stride 1, float32: fewer multiplications, see winograd.py.
 
@@ -22,8 +22,8 @@ from minidl.ops.winograd import transformed_kernel, winograd, winograd_dw
 from minidl.threads import MOST, even, for_each, get_num_threads, scratch, shares
 
 PIECE = 2**22
-"""Numbers that a piece should need at most: 16 MiB of float32. Smaller pieces stay in the cache, but then Python is asked too often:
-a call of NumPy should last 100 microseconds where threads share the interpreter, since handing it over costs some 20."""
+"""Numbers that a piece should need at most: 16 MiB of float32. Smaller pieces stay in the cache, but then Python is asked too
+often: a call of NumPy should last 100 microseconds where threads share the interpreter, since handing it over costs some 20."""
 
 
 class Shape(NamedTuple):
@@ -49,13 +49,15 @@ class Piece(NamedTuple):
     rows: slice
 
 
-def best_way(s: Shape, dtype: np.dtype) -> str:
-    """The table of choices, from measurements (docs/performance.md)."""
+def best_way(s: Shape, dtype: np.dtype, method: str | None = None) -> str:
+    """The table of choices, from measurements (docs/performance.md). method: "winograd" wherever it fits, "threads" nowhere."""
+    if method == "winograd" and winograd_fits(s, dtype):
+        return "winograd"
     if (s.KH, s.KW) == (1, 1) and s.stride == (1, 1) and s.padding == (0, 0):
         return "pointwise"
     if s.stride != (1, 1) or s.C < 8 or (s.OH * s.OW <= 64 and s.C >= 128):
         return "windows"
-    if winograd_fits(s, dtype) and s.C * s.F >= 96 * 96 and min(s.C, s.F) >= 48 and s.OH * s.OW >= 144:
+    if method is None and winograd_fits(s, dtype) and s.C * s.F >= 96 * 96 and min(s.C, s.F) >= 48 and s.OH * s.OW >= 144:
         return "winograd"
     return "rows"
 
@@ -190,7 +192,8 @@ def window_columns(x: np.ndarray, s: Shape, piece: Piece, *shapes: tuple) -> lis
     return [unfolded.reshape(s.C * s.KH * s.KW, -1), *others]
 
 
-def multiply_windows(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, part: np.ndarray, s: Shape, piece: Piece) -> None:
+def multiply_windows(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, part: np.ndarray, s: Shape,
+                     piece: Piece) -> None:
     """Fills part (F, images, rows, OW) of y."""
     made = part if count(piece) == 1 else None
     cols, product = window_columns(x, s, piece, part.shape if made is None else (0,))

@@ -9,6 +9,7 @@ from minidl.backend import Array
 from minidl.function import Function, Refusal, Sample
 from minidl.ops.conv2d import as_images, as_matrix, as_windows, channels_first, check_bias, check_groups
 from minidl.ops.windows import check_images, fold, pair, unfold
+from minidl.threads import blas_on_one_thread
 
 
 class ConvTranspose2d(Function):
@@ -44,6 +45,14 @@ class ConvTranspose2d(Function):
         if self.needs[1]:
             dw = (channels_first(self.x, self.groups) @ columns.swapaxes(1, 2)).reshape(self.w_shape)
         return (dx, dw, dy.sum(axis=(0, 2, 3))) if self.has_bias else (dx, dw)
+
+    def forward_cpu(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        with blas_on_one_thread():  # its own threads would go on turning, and take the cores from the next kernel
+            return self.forward(x, w, b)
+
+    def backward_cpu(self, dy: Array) -> tuple:
+        with blas_on_one_thread():
+            return self.backward(dy)
 
     def weight_matrix(self, w: Array) -> Array:
         """w as (groups, C / groups, F / groups * KH * KW)."""

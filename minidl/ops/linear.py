@@ -8,7 +8,7 @@ import numpy as np
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array
 from minidl.function import Function, Refusal, Sample
-from minidl.threads import even, for_each, shares
+from minidl.threads import for_each, shares
 
 MATRIX = 2**18
 """Weights that a thread should have to itself."""
@@ -56,13 +56,30 @@ class Linear(Function):
         rows = dy.reshape(dy.size // F, F)
         dx = dw = None
         if self.needs[0]:
-            dx = np.empty((len(rows), D), dy.dtype)
-            for_each(lambda part: np.matmul(rows, self.w[:, part], out=dx[:, part]), shares(D, least=MATRIX // F))
-            dx = dx.reshape(self.x_shape)
+            dx = self.gradient_of_x(rows).reshape(self.x_shape)
         if self.needs[1]:
-            x, dw = self.x.reshape(len(rows), D), np.empty((F, D), dy.dtype)
-            for_each(lambda part: np.matmul(rows[:, part].T, x, out=dw[part]), even(F, max(1, MATRIX // D)))
+            dw = self.gradient_of_w(rows)
         return (dx, dw, rows.sum(axis=0)) if self.has_bias else (dx, dw)
+
+    def gradient_of_x(self, rows: Array) -> Array:
+        F, D = self.w_shape
+        dx = np.empty((len(rows), D), rows.dtype)
+
+        def body(part: slice) -> None:
+            np.matmul(rows, self.w[:, part], out=dx[:, part])
+
+        for_each(body, shares(D, least=MATRIX // F))
+        return dx
+
+    def gradient_of_w(self, rows: Array) -> Array:
+        F, D = self.w_shape
+        x, dw = self.x.reshape(len(rows), D), np.empty((F, D), rows.dtype)
+
+        def body(part: slice) -> None:
+            np.matmul(rows[:, part].T, x, out=dw[part])
+
+        for_each(body, shares(F, least=MATRIX // D))
+        return dw
 
     def output_shape(self, x: tuple, w: tuple, b: tuple | None = None) -> tuple[int, ...]:  # type: ignore[override]
         if len(w) != 2 or 0 in w:

@@ -1,9 +1,9 @@
 """Pooling on the CPU, fast: one pass per place of the window instead of one window after the other.
 
-The pixels that stand at place (kh, kw) of their windows, x[kh::SH, kw::SW], are gathered once into planes, one for each remainder of
-(row, column) by the stride. In its plane a place is a mere shift: plane[kh % SH, kw % SW], kh // SH rows and kw // SW columns further,
-and since a row follows the other in memory, both are one shift of a long vector. Windows that a shift over the end of a row makes
-up are left out at the end. So
+The pixels that stand at place (kh, kw) of their windows, x[kh::SH, kw::SW], are gathered once into planes, one for each
+remainder of (row, column) by the stride. In its plane a place is a mere shift: plane[kh % SH, kw % SW], kh // SH rows and kw //
+SW columns further, and since a row follows the other in memory, both are one shift of a long vector. Windows that a shift over
+the end of a row makes up are left out at the end. So
 
     y = the largest of KH * KW shifted vectors
     dx: a place gets dy where it equals y and no place before it did
@@ -36,7 +36,8 @@ class Grid(NamedTuple):
     @property
     def plane(self) -> Pair:
         """Rows and columns of a plane."""
-        return (self.output[0] + (self.kernel[0] - 1) // self.stride[0], self.output[1] + (self.kernel[1] - 1) // self.stride[1])
+        (KH, KW), (SH, SW) = self.kernel, self.stride
+        return self.output[0] + (KH - 1) // SH, self.output[1] + (KW - 1) // SW
 
     @property
     def last_shift(self) -> int:
@@ -120,7 +121,8 @@ def max_pool_gradient(x: np.ndarray, y: np.ndarray, dy: np.ndarray, dx: np.ndarr
 
 
 def places(size: Pair, output: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Iterator[tuple[tuple, tuple]]:
-    """For each place of the window, row by row: (windows that have a pixel there, these pixels), as indices of (rows, columns)."""
+    """For each place of the window, row by row: (windows that have a pixel there, these pixels), as indices of (rows,
+    columns)."""
     for kh in range(kernel[0]):
         rows, pixel_rows = seen(size[0], output[0], kh - padding[0], stride[0])
         for kw in range(kernel[1]):

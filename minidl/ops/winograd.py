@@ -1,21 +1,22 @@
 """Winograd's convolution for 3x3 kernels at stride 1: 36 multiplications where the definition takes 144.
 
-The output is cut into tiles of 4x4; each sees 6x6 pixels d of every channel. With g the 3x3 kernel (Lavin and Gray 2016, section 4.3),
+The output is cut into tiles of 4x4; each sees 6x6 pixels d of every channel. With g the 3x3 kernel (Lavin and Gray 2016,
+section 4.3),
 
     U = G g G^T   (6x6)        V = B^T d B   (6x6)        M = sum over channels of U * V, element by element
     tile of y = A^T M A  (4x4)
 
-In one dimension F(4, 3) is multiplication of polynomials: evaluate both at six points (0, 1, -1, 2, -2, infinity), multiply there,
-interpolate. G, B^T and A^T are the evaluations and the interpolation. The trick here is to let BLAS do all of it: a tile as a
-column of 36 numbers is transformed by the Kronecker product of B^T with itself, so
+In one dimension F(4, 3) is multiplication of polynomials: evaluate both at six points (0, 1, -1, 2, -2, infinity), multiply
+there, interpolate. G, B^T and A^T are the evaluations and the interpolation. The trick here is to let BLAS do all of it: a tile
+as a column of 36 numbers is transformed by the Kronecker product of B^T with itself, so
 
     V = (B^T x B^T) tiles        36x36 times 36x(channels * tiles)
     M[p] = U[p] V[p]             for each of the 36 places p: FxC times C x tiles
     y = (A^T x A^T) M            16x36 times 36x(filters * tiles)
 
-Tiles are gathered, transformed and scattered a few channels at a time, so that the copies stay in the cache; the products take as
-many tiles as MOST allows. Multiplying by 4 and 5 and taking differences costs digits: errors are some 1e-6 of the largest output,
-in float32, against 1e-7 for the definition. dw is the exact adjoint: dU[p] = dM[p] V[p]^T with dM = (A x A) dy, dw = G^T dU G.
+Tiles are gathered, transformed and scattered a few channels at a time, so that the copies stay in the cache; the products take
+as many tiles as MOST allows. Multiplying by 4 and 5 and taking differences costs digits: errors are some 1e-6 of the largest
+output, in float32, against 1e-7 for the definition. dw is the exact adjoint: dM = (A x A) dy, dU[p] = dM[p] V[p]^T, dw = G^T dU G.
 """
 from typing import NamedTuple
 
@@ -153,9 +154,11 @@ def transform_input(x: np.ndarray, V: np.ndarray, block: Block, TW: int, padding
 
 
 def inverse_transform(M: np.ndarray, y: np.ndarray, TW: int) -> None:
-    """Fills y (images, filters, rows, columns) with A^T M A of M (36, filters, tiles); tiles may stick out below and on the right.
+    """Fills y (images, filters, rows, columns) with A^T M A of M (36, filters, tiles); tiles may stick out below and on the
+    right.
 
-    Here a tile is a row of 16 numbers, and its rows of 4 are copied as single "complex" numbers of 16 bytes: a fourth of the steps.
+    Here a tile is a row of 16 numbers, and its rows of 4 are copied as single "complex" numbers of 16 bytes: a fourth of the
+    steps.
     """
     (N, F, H, W), T = y.shape, M.shape[2]
     TH = T // N // TW

@@ -149,8 +149,8 @@ def remembered(memory: dict[str, Any], key: str, like: Array) -> Array:
 def in_slices(step: Callable[..., None], *arrays: Array) -> None:
     """step(part of each array), for parts that cover arrays of one shape: on the CPU so small that they stay in the cache.
 
-    Updates read and write several arrays as large as the parameter, again and again; memory is slower than arithmetic. With parts
-    of 2**16 numbers each array passes once. Threads share the parts. `step` writes into the parts.
+    Updates read and write several arrays as large as the parameter, again and again; memory is slower than arithmetic. With
+    parts of 2**16 numbers each array passes once. Threads share the parts. `step` writes into the parts.
     """
     if not all(type(x) is np.ndarray and x.flags.c_contiguous for x in arrays) or arrays[0].size < 2**17:
         step(*arrays)
