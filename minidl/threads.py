@@ -165,12 +165,12 @@ the interpreter until the other thread goes into NumPy again, and is woken up la
 rare; smaller parts, which would stay in the cache, lose more than they win."""
 
 
-def split(shape: tuple[int, ...], most: int = MOST) -> list[tuple]:
+def split(shape: tuple[int, ...]) -> list[tuple]:
     """Indices that cut an array of this shape, along its first two axes, into equally many parts for every thread."""
     total, threads = math.prod(shape), get_num_threads()
-    if total < ENOUGH or threads == 1 and total <= most:
+    if not shape or total < ENOUGH or (threads == 1 and total <= MOST):
         return [(...,)]
-    parts = -(-total // most)
+    parts = -(-total // MOST)
     parts = -(-parts // threads) * threads
     if shape[0] >= parts or len(shape) == 1:
         return [(part,) for part in even(shape[0], 1 + (shape[0] - 1) // parts, threads)]
@@ -180,6 +180,9 @@ def split(shape: tuple[int, ...], most: int = MOST) -> list[tuple]:
 
 def in_parts(body: Callable[..., Any], *arrays: np.ndarray) -> None:
     """body(part of each array) for all parts. The arrays have one shape; body writes into the last."""
+    if arrays[-1].size < ENOUGH:
+        body(*arrays)
+        return
     for_each(lambda index: body(*(x[index] for x in arrays)), split(arrays[-1].shape))
 
 

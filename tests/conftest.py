@@ -29,6 +29,22 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="compares with PyTorch: pip install torch==2.13.0, then pytest -m oracle"))
 
 
+@pytest.fixture
+def threads_share(monkeypatch):
+    """Three threads, and every kernel cut into the smallest parts that it can be cut into."""
+    from minidl import threads
+    from minidl.ops import conv2d_cpu, winograd
+    before = threads.get_num_threads()
+    threads.set_num_threads(3)
+    monkeypatch.setattr(threads, "MOST", 4)
+    monkeypatch.setattr(threads, "ENOUGH", 1)
+    monkeypatch.setattr(conv2d_cpu, "PIECE", 100)
+    monkeypatch.setattr(winograd, "MOST", 300)
+    monkeypatch.setattr(winograd, "COLUMNS", 3)
+    yield
+    threads.set_num_threads(before)
+
+
 @pytest.fixture(params=["cpu", "cuda"])
 def device(request):
     """Every device that this machine has. Tests move with .to(device) and compare with .numpy()."""

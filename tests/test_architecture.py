@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "ops": {"threads", "backend", "function", "arithmetic", "autograd", "randomness"},
     "checking": {"backend", "function", "autograd"},
     "testing": {"checking"},
-    "nn": {"backend", "autograd", "ops", "randomness"},
+    "nn": {"backend", "function", "autograd", "ops", "randomness"},
     "optim": {"threads", "backend", "autograd"},
     "data": {"randomness", "files"},
     "models": {"backend", "function", "autograd", "ops", "nn"},

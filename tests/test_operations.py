@@ -1,19 +1,28 @@
 """The table of operations, each against everything that an operation must hold. See support/operation_checks.py."""
 import inspect
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from operation_checks import CHECKS, relative_error
+from operation_checks import CHECKS, FASTER, relative_error
 
 import minidl
 from minidl import ops
-from minidl.function import Function
+from minidl.function import Function, plain_kernels
 from minidl.ops import OPS
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
 def test_every_operation_holds(op, check):
+    with plain_kernels():
+        check(op)
+
+
+@pytest.mark.parametrize("check", [*CHECKS, *FASTER], ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("op", [op for op in OPS if op.forward_cpu is not None], ids=lambda op: op.__name__)
+def test_every_faster_kernel_holds(op, check, threads_share):
+    """threads_share: cut into as many parts as there can be, which the samples are too small for."""
     check(op)
 
 
@@ -97,6 +106,41 @@ def test_max_pool_sends_the_gradient_of_a_tie_to_the_first():
     assert x.grad[0, 0].tolist() == [[1, 10, 0], [100, 1000, 0], [0, 0, 0]]
 
 
+@pytest.mark.parametrize("kernel, stride, padding", [
+    (3, 1, 1), (3, 2, 1), (2, 2, 0), (2, 2, 1), (2, 3, 0), ((1, 3), (2, 1), (0, 1))], ids=str)
+def test_max_pool_of_equal_numbers_gives_every_gradient_to_the_first_pixel_of_its_window(kernel, stride, padding):
+    """Behind a ReLU most windows hold only zeros: the places around the image, where nothing is, must not take part."""
+    rng = np.random.default_rng(0)
+    x = np.round(np.maximum(rng.standard_normal((3, 2, 7, 6)), 0))
+    results = []
+    for context in (plain_kernels, nullcontext):
+        with context():
+            t = minidl.Tensor(x, requires_grad=True)
+            y = ops.max_pool2d(t, kernel, stride, padding)
+            y.backward(np.random.default_rng(1).standard_normal(y.shape))
+        results.append((y.numpy(), t.grad))
+    for got, want in zip(results[1], results[0]):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
+
+
+def test_relu_in_place_takes_the_memory_of_its_input_only_where_no_graph_needs_it():
+    def run(x, requires_grad):
+        t = minidl.Tensor(x, requires_grad=requires_grad)
+        return ops.relu(t, inplace=True).numpy()
+
+    for context in (plain_kernels, nullcontext):
+        with context():
+            x = np.array([-1.0, 2.0])
+            assert run(x, True).tolist() == [0, 2] and x.tolist() == [-1, 2]
+            with minidl.no_grad():
+                assert np.shares_memory(run(x, True), x) and x.tolist() == [0, 2]
+                wide = np.array([[-1.0, 2.0], [3.0, -4.0]])
+                assert run(wide[:, 0], False).tolist() == [0, 3] and wide[0, 0] == -1, "a view is somebody's memory"
+                fixed = np.array([-1.0])
+                fixed.flags.writeable = False
+                assert run(fixed, False).tolist() == [0] and fixed.tolist() == [-1]
+
+
 @pytest.mark.parametrize("size, kernel, stride, padding, floor, ceil", [
     (112, 3, 2, 0, 55, 56), (55, 3, 2, 0, 27, 27), (5, 2, 2, 0, 2, 3), (5, 2, 2, 1, 3, 3), (6, 2, 3, 1, 3, 3),
 ])
@@ -153,7 +197,11 @@ def test_the_first_layer_does_not_compute_the_gradient_of_the_image(monkeypatch)
     w = minidl.Tensor(np.ones((1, 1, 3, 3)), requires_grad=True)
     y = minidl.apply(conv, image, w)
     assert conv.needs == (False, True)
-    assert conv.backward(np.ones(y.shape))[0] is None
+    assert conv.backward_cpu(np.ones(y.shape))[0] is None
+    with plain_kernels():
+        conv = rooms.Conv2d(padding=1)
+        minidl.apply(conv, image, w)
+        assert conv.backward(np.ones(y.shape))[0] is None
 
 
 COSTLY = ["Multiply", "Divide", "MatMul", "Linear", "Conv2d", "ConvTranspose2d", "BatchNorm", "BatchNormEval"]
@@ -162,12 +210,14 @@ COSTLY = ["Multiply", "Divide", "MatMul", "Linear", "Conv2d", "ConvTranspose2d",
 @pytest.mark.parametrize("op", [op for op in OPS if op.__name__ in COSTLY], ids=lambda op: op.__name__)
 def test_costly_operations_skip_the_gradient_of_a_first_input_that_needs_none(op):
     inputs, options = next(op.samples(np.random.default_rng(0)))
-    function = op(**options)
-    function.needs = (False,) + (True,) * (len(inputs) - 1)
-    y = function.forward(*inputs)
-    gradients = function.backward(np.ones(y.shape))
-    assert gradients[0] is None
-    assert all(dx is not None for dx in gradients[1:])
+    for forward, backward in ("forward", "backward"), ("forward_cpu", "backward_cpu"):
+        function = op(**options)
+        function.needs = (False,) + (True,) * (len(inputs) - 1)
+        if getattr(function, forward) is not None:
+            y = getattr(function, forward)(*inputs)
+            gradients = getattr(function, backward)(np.ones(y.shape))
+            assert gradients[0] is None
+            assert all(dx is not None for dx in gradients[1:])
 
 
 @pytest.mark.parametrize("op", [op for op in OPS if op.__name__ in ("Conv2d", "ConvTranspose2d", "Linear", "MatMul")],

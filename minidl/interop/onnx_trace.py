@@ -13,7 +13,8 @@ from minidl.autograd import Tensor, no_grad, shapes_only, watch
 from minidl.backend import Array, to_device
 from minidl.function import Function
 from minidl.nn import Module
-from minidl.nn.module import evaluating, watch_calls
+from minidl.nn.calls import watch_calls
+from minidl.nn.module import evaluating
 
 Shape = tuple[int | None, ...]
 """Sizes of axes; None where the size changes with the number of images in the batch."""

@@ -11,8 +11,9 @@ from minidl.backend import to_device
 from minidl.function import Function
 from minidl.models.googlenet import AuxiliaryHead
 from minidl.nn import AdaptiveAvgPool2d, AvgPool2d, Conv2d, Flatten, Identity, Linear, Module, Parameter, init
+from minidl.nn.calls import watch_calls
 from minidl.nn.checks import whole_number
-from minidl.nn.module import evaluating, watch_calls
+from minidl.nn.module import evaluating
 
 
 class Step(NamedTuple):

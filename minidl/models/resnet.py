@@ -82,10 +82,10 @@ class PlainBlock(Module):
 
     def residual(self, x: Any) -> Tensor:
         """F(x), before the last ReLU."""
-        return self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
+        return self.bn2(self.conv2(relu(self.bn1(self.conv1(x)), inplace=True)))
 
     def forward(self, x: Any) -> Tensor:
-        return relu(self.residual(x))
+        return relu(self.residual(x), inplace=True)
 
 
 class BasicBlock(PlainBlock):
@@ -96,7 +96,7 @@ class BasicBlock(PlainBlock):
         self.downsample = make_shortcut(shortcut, in_channels, channels, stride)
 
     def forward(self, x: Any) -> Tensor:
-        return relu(self.residual(x) + self.downsample(x))
+        return relu(self.residual(x) + self.downsample(x), inplace=True)
 
 
 class Bottleneck(Module):
@@ -117,9 +117,9 @@ class Bottleneck(Module):
         self.downsample = make_shortcut(shortcut, in_channels, out, stride)
 
     def forward(self, x: Any) -> Tensor:
-        y = relu(self.bn1(self.conv1(x)))
-        y = relu(self.bn2(self.conv2(y)))
-        return relu(self.bn3(self.conv3(y)) + self.downsample(x))
+        y = relu(self.bn1(self.conv1(x)), inplace=True)
+        y = relu(self.bn2(self.conv2(y)), inplace=True)
+        return relu(self.bn3(self.conv3(y)) + self.downsample(x), inplace=True)
 
 
 Block: TypeAlias = type[PlainBlock] | type[Bottleneck]

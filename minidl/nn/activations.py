@@ -2,16 +2,25 @@
 from typing import Any
 
 from minidl.autograd import Tensor
-from minidl.nn.checks import real_number, whole_number
+from minidl.nn.checks import flag, real_number, whole_number
 from minidl.nn.module import Module
 from minidl.ops import leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
 
 
 class ReLU(Module):
-    """y = max(x, 0). Any shape. Nair and Hinton 2010."""
+    """y = max(x, 0). Any shape. Nair and Hinton 2010.
+
+    inplace: while no graph is recorded, y takes the memory of x, which must not be used again.
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = flag("ReLU", "inplace", inplace)
 
     def forward(self, x: Any) -> Tensor:
-        return relu(x)
+        return relu(x, self.inplace)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
 
 
 class LeakyReLU(Module):

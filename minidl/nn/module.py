@@ -12,15 +12,16 @@ Nothing is registered. A module's parameters, buffers and children are what is f
 at the moment somebody asks, in the order in which they were first assigned.
 """
 import reprlib
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from minidl.autograd import Tensor, no_grad
 from minidl.backend import DEVICES, Array, device_of, is_array, to_device, to_numpy
+from minidl.nn.calls import calls
+from minidl.nn.fuse import Fusible
 
 
 class Parameter(Tensor):
@@ -39,25 +40,6 @@ class Parameter(Tensor):
         parameter = cls(np.zeros((), np.float32))
         parameter.replace(np.zeros(shape, np.float32))
         return parameter
-
-
-class _Calls(threading.local):
-    """Who watches modules being called, in the current thread."""
-
-    watchers: tuple[Callable[["Module"], AbstractContextManager], ...] = ()
-
-
-_calls = _Calls()
-
-
-@contextmanager
-def watch_calls(watcher: Callable[["Module"], AbstractContextManager]) -> Iterator[None]:
-    """A `with` block in which every module's forward runs inside `with watcher(module):`, for tables and drawings."""
-    before, _calls.watchers = _calls.watchers, (*_calls.watchers, watcher)
-    try:
-        yield
-    finally:
-        _calls.watchers = before
 
 
 @contextmanager
@@ -89,7 +71,7 @@ class LoadReport(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Fusible):
     """A part of a network: attributes that are Parameters, buffers or Modules, and a `forward` that uses them.
 
     There is no constructor to call first: `super().__init__()` may be written, as in PyTorch, or left out.
@@ -116,7 +98,7 @@ class Module:
         super().__setattr__(name, value)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        watchers = _calls.watchers
+        watchers = calls.watchers
         if not watchers:
             return self.forward(*inputs, **options)
         with ExitStack() as stack:

@@ -15,6 +15,9 @@ class _BatchNorm(Module):
     axes: dict[int, str]
     """Numbers of axes that the layer takes, with how errors write the shape."""
 
+    folded = False
+    """Whether `fuse` has put what this layer does into the convolution in front of it."""
+
     running_mean: Any
     running_var: Any
     num_batches_tracked: Any
@@ -33,6 +36,8 @@ class _BatchNorm(Module):
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
         self.check(x.shape)
+        if self.folded:
+            return x
         y = batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=self.training,
                        momentum=self.momentum, eps=self.eps)
         if self.training and computing():
@@ -51,7 +56,8 @@ class _BatchNorm(Module):
             raise ValueError(f"{who}: num_features is {self.num_features}, but x {shape} has {shape[1]} channels{hint}")
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+        folded = ", folded into the convolution" if self.folded else ""
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}{folded}"
 
 
 class BatchNorm1d(_BatchNorm):

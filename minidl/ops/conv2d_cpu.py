@@ -67,10 +67,10 @@ def winograd_fits(s: Shape, dtype: np.dtype) -> bool:
     return (s.KH, s.KW) == (3, 3) and s.stride == (1, 1) and max(s.padding) <= 2 and dtype == np.float32
 
 
-def convolve(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, s: Shape, way: str, relu: bool = False) -> None:
-    """Fills y (N, F, OH, OW) with the convolution of x by w, plus b, and cut off below 0 where `relu`."""
+def convolve(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, s: Shape, way: str) -> None:
+    """Fills y (N, F, OH, OW) with the convolution of x by w, plus b."""
     if way == "winograd":
-        winograd(x, transformed_kernel(w), b, y, s.padding, relu)
+        winograd(x, transformed_kernel(w), b, y, s.padding)
         return
     multiply = multiply_rows if way == "rows" else multiply_windows
     matrix = row_matrix(w) if way == "rows" else w.reshape(s.F, -1)
@@ -79,8 +79,6 @@ def convolve(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, 
     def body(piece: Piece) -> None:
         part = y[piece.images, :, piece.rows].swapaxes(0, 1)  # (F, images, rows, OW)
         multiply(x, matrix, bias, part, s, piece)
-        if relu:
-            np.maximum(part, 0, out=part)
 
     for_each(body, pieces(s, way))
 
@@ -146,7 +144,8 @@ def window_frame(s: Shape, rows: slice) -> tuple[slice, slice]:
 
 def rows_needed(s: Shape, rows: slice) -> slice:
     """The rows of the image that these rows of the output see, at stride 1."""
-    return slice(max(0, rows.start - s.padding[0]), max(0, min(s.H, rows.stop + s.KH - 1 - s.padding[0])))
+    first = min(s.H, max(0, rows.start - s.padding[0]))
+    return slice(first, max(first, min(s.H, rows.stop + s.KH - 1 - s.padding[0])))  # none, where all is padding
 
 
 def kernel_rows(s: Shape, rows: slice, needed: slice) -> list[tuple[int, slice, slice]]:

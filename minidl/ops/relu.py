@@ -6,7 +6,7 @@ import numpy as np
 from minidl.arithmetic.broadcasting import over_elements
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
-from minidl.function import Function, Refusal, Sample
+from minidl.function import Function, Refusal, Sample, check_flag
 from minidl.threads import in_parts
 
 
@@ -18,15 +18,19 @@ class ReLU(Function):
 
     name = "relu"
 
+    def __init__(self, inplace: bool = False) -> None:
+        check_flag(self.name, "inplace", inplace)
+        self.inplace = inplace
+
     def forward(self, x: Array) -> Array:
-        self.y = array_module(x).maximum(x, 0)  # y > 0 says where x > 0: no mask to keep
+        self.y = array_module(x).maximum(x, 0, out=x if self.may_overwrite(x) else None)  # y > 0 says where x > 0: no mask
         return self.y
 
     def backward(self, dy: Array) -> Array:
         return dy * (self.y > 0)
 
     def forward_cpu(self, x: Array) -> Array:
-        self.y = np.empty(x.shape, x.dtype)
+        self.y = x if self.may_overwrite(x) else np.empty(x.shape, x.dtype)
         in_parts(lambda x, y: np.maximum(x, 0, out=y), x, self.y)
         return self.y
 
@@ -35,11 +39,15 @@ class ReLU(Function):
         in_parts(lambda dy, y, dx: np.multiply(dy, y > 0, out=dx), dy, self.y, dx)
         return dx
 
+    def may_overwrite(self, x: Array) -> bool:
+        """Only where asked for, where no gradient will be, and where x is memory of its own."""
+        return self.inplace and not any(self.needs) and x.base is None and getattr(x.flags, "writeable", True)
+
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
         return shapes[0]
 
     @staticmethod
-    def naive(x: np.ndarray) -> np.ndarray:
+    def naive(x: np.ndarray, inplace: bool = False) -> np.ndarray:
         return over_elements(lambda a: a if a > 0 else 0.0, x)
 
     @staticmethod
@@ -50,8 +58,12 @@ class ReLU(Function):
     @staticmethod
     def rejects() -> Iterator[Refusal]:
         yield (np.array([1, 2]),), {}, "astype"
+        yield (np.ones(2),), dict(inplace=1), "inplace must be True or False"
 
 
-def relu(x: Tensor) -> Tensor:
-    """max(x, 0), element by element."""
-    return apply(ReLU(), x)
+def relu(x: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0), element by element.
+
+    inplace: while no graph is recorded, it takes the memory of x, which must not be used again.
+    """
+    return apply(ReLU(inplace), x)

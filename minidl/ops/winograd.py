@@ -16,7 +16,7 @@ as a column of 36 numbers is transformed by the Kronecker product of B^T with it
 
 Tiles are gathered, transformed and scattered a few channels at a time, so that the copies stay in the cache; the products take
 as many tiles as MOST allows. Multiplying by 4 and 5 and taking differences costs digits: errors are some 1e-6 of the largest
-output, in float32, against 1e-7 for the definition. dw is the exact adjoint: dM = (A x A) dy, dU[p] = dM[p] V[p]^T, dw = G^T dU G.
+output, in float32, against 1e-7 for the definition. dw is the adjoint: dM = (A x A) dy, dU[p] = dM[p] V[p]^T, dw = G^T dU G.
 """
 from typing import NamedTuple
 
@@ -56,11 +56,8 @@ def blocks(N: int, TH: int, TW: int, channels: int) -> list[Block]:
     return [Block(part, band) for part in ranges(N, images) for band in ranges(TH, rows)]
 
 
-def winograd(x: np.ndarray, U: np.ndarray, b: np.ndarray | None, y: np.ndarray, padding: Pair, relu: bool = False) -> None:
-    """Fills y (N, F, OH, OW) with the convolution of x (N, C, H, W) by the kernel that U (36, F, C) is made of, plus b.
-
-    relu: cut off below 0.
-    """
+def winograd(x: np.ndarray, U: np.ndarray, b: np.ndarray | None, y: np.ndarray, padding: Pair) -> None:
+    """Fills y (N, F, OH, OW) with the convolution of x (N, C, H, W) by the kernel that U (36, F, C) is made of, plus b."""
     (F, C), (N, _, OH, OW) = U.shape[1:], y.shape
     TH, TW = -(-OH // 4), -(-OW // 4)
     todo = blocks(N, TH, TW, C + F)
@@ -77,8 +74,6 @@ def winograd(x: np.ndarray, U: np.ndarray, b: np.ndarray | None, y: np.ndarray, 
             inverse_transform(M[:, filters], done, TW)
             if b is not None:
                 done += b[filters, None, None]
-            if relu:
-                np.maximum(done, 0, out=done)
 
         for_each(multiply, ranges(36, 3))
         for_each(to_y, even(F, max(1, COLUMNS // T), get_num_threads()))

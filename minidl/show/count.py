@@ -9,8 +9,9 @@ from minidl.autograd import Tensor, shapes_only, watch
 from minidl.backend import array_module, to_device
 from minidl.function import Function
 from minidl.nn import Module
+from minidl.nn.calls import watch_calls
 from minidl.nn.checks import whole_number
-from minidl.nn.module import evaluating, watch_calls
+from minidl.nn.module import evaluating
 from minidl.show.receptive import IMAGE, Field, only_slices, seen_through
 
 FROM_IMAGE = -1

@@ -9,7 +9,7 @@ import pytest
 
 from minidl.autograd import Tensor
 from minidl.nn import BatchNorm1d, BatchNorm2d, Dropout, Linear, Module, ModuleList, Parameter, ReLU, Sequential
-from minidl.nn.module import watch_calls
+from minidl.nn.calls import watch_calls
 
 
 class Block(Module):

@@ -3,9 +3,12 @@
 Each check takes a Function class and raises AssertionError when the operation is wrong. `test_operations.py` runs all of
 them over OPS; the mutation script runs them over operations with planted bugs.
 """
+from contextlib import nullcontext
+
 import numpy as np
 
 from minidl.autograd import Tensor, apply, shapes_only
+from minidl.function import plain_kernels
 
 EXACT = 1e-12  # forward against its loops, float64
 GRADIENT = 1e-7  # backward against central differences, float64
@@ -201,6 +204,28 @@ def check_the_output_shape_is_known_without_computing(op):
         what = hollow.shape, hollow.dtype
         assert what == (y.shape, y.dtype) and not hollow.numpy().any(), f"{label}: shapes_only gives {what}"
 
+
+def check_faster_kernels_against_the_plain_ones(op):
+    """Output and gradients, in float64 and float32; BLAS and the order of sums may differ in the last digits."""
+    for seed in (0, 1):
+        for label, inputs, options in samples(op, seed):
+            for dtype, tolerance in ((np.float64, EXACT), (np.float32, 3e-5)):
+                cast = tuple(x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs)
+                results = []
+                for context in (plain_kernels, nullcontext):
+                    with context():
+                        y, tensors = run(op, cast, options)
+                        y.backward(cotangent(y.shape, seed + 20).astype(dtype))
+                    results.append([y.numpy(), *(x.grad for x in tensors)])
+                for k, (want, got) in enumerate(zip(*results)):
+                    what = op.input_name(k - 1) if k else "output"
+                    assert (got is None) == (want is None), f"{label}: {what}"
+                    if got is not None:
+                        error = relative_error(got, want)
+                        assert error <= tolerance, f"{label}, {dtype.__name__}: {what} is off the plain kernel's by {error:.2e}"
+
+
+FASTER = [check_faster_kernels_against_the_plain_ones]
 
 CHECKS = [
     check_forward_against_loops, check_backward_against_differences, check_backward_against_differences_of_the_loops,
