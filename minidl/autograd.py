@@ -142,7 +142,7 @@ class Node:
             raise ValueError(f"{self.name}.backward: returned {len(dxs)} gradients for {len(parents)} inputs; "
                              "return one per input, None where none is needed")
         owned_elsewhere = [dy, *_flattened(vars(function).values())]
-        flows = []
+        flows: list[tuple[Node | Tensor, Array]] = []
         for index, (parent, dx) in enumerate(zip(parents, dxs)):
             if parent is None:
                 continue
@@ -155,6 +155,9 @@ class Node:
 
     def _checked(self, function: Function, index: int, dx: Array, parent: "Node | Tensor") -> Array:
         """`dx` if it fits the input that it is the gradient of."""
+        fits = type(dx) is np.ndarray and dx.shape == parent.shape and dx.dtype == parent.dtype
+        if fits and not _settings.detecting_anomaly:
+            return dx
         name = function.input_name(index)
         if dx is None:
             raise ValueError(f"{self.name}.backward: gradient of input {name} is None, but {name} requires one")
@@ -180,11 +183,12 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
     if "needs" in vars(function):
         raise RuntimeError(f"apply: this {function.name} has been applied before, and keeps what that call saved; "
                            f"make a new one for every call: apply({type(function).__name__}(...), x)")
-    tensors = tuple(as_tensor(x) for x in inputs)
-    arrays = tuple(x.data for x in tensors)
-    _check_inputs(function, arrays)
+    tensors = tuple([x if isinstance(x, Tensor) else Tensor(x) for x in inputs])
+    arrays = tuple([x._data for x in tensors])
+    if function.integer_inputs or not _all_alike(arrays):
+        _check_inputs(function, arrays)
     recording = _settings.recording and not _settings.shapes_only
-    function.needs = tuple(recording and x.requires_grad for x in tensors)
+    function.needs = tuple([recording and x.requires_grad for x in tensors])
     forward, backward = function.kernels(arrays)
     y = _zeros_of_its_shape(function, arrays) if _settings.shapes_only else forward(*arrays)
     if not is_array(y):
@@ -196,8 +200,9 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
     for watcher in _settings.watchers:
         watcher(function, arrays, y)
     output = Tensor(y)
+    owner = _owner(y)
     for x in tensors:
-        if _owner(y) is _owner(x.data):
+        if owner is _owner(x._data):
             output._version = x._version  # a view: whoever changes one changes the other
     if any(function.needs):
         output.node, output.requires_grad = Node(function, backward, tensors, output), True
@@ -218,11 +223,17 @@ def _owner(x: Array) -> Array:
 
 def _flattened(values: Iterable) -> list:
     """The values, and those in lists, tuples and dictionaries among them."""
-    found: list = []
-    for value in values:
-        inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-        found += [value, *inside]
+    found = list(values)
+    for value in found[:]:
+        if isinstance(value, (dict, list, tuple)):
+            found += value.values() if isinstance(value, dict) else value
     return found
+
+
+def _all_alike(arrays: tuple[Array, ...]) -> bool:
+    """NumPy arrays of one floating dtype: then there is nothing to check."""
+    dtype = arrays[0].dtype if arrays else None
+    return dtype is not None and dtype.kind == "f" and all(type(x) is np.ndarray and x.dtype == dtype for x in arrays)
 
 
 def _check_inputs(function: Function, arrays: tuple[Array, ...]) -> None:
@@ -657,6 +668,8 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
 def _as_array(x: Any) -> Array:
     """The array of a new tensor: arrays as they are, numbers and lists as float32."""
+    if type(x) is np.ndarray and x.dtype.kind in "fiub":
+        return x
     if isinstance(x, Tensor):
         raise TypeError("Tensor: got a Tensor; use t.detach() to share its data outside the graph")
     if not is_array(x) and not isinstance(x, np.generic):
@@ -694,6 +707,8 @@ def _operands(x: Any, y: Any, floating: bool = False) -> tuple[Tensor, Tensor]:
     Numbers take the other side's dtype and device; integers that meet floats become floats. Two float dtypes stay as
     they are: `apply` refuses to mix them.
     """
+    if type(x) is Tensor and type(y) is Tensor and x._data.dtype == y._data.dtype and x._data.dtype.kind == "f":
+        return x, y
     dtypes = [v.dtype for v in (x, y) if isinstance(v, Tensor) or is_array(v)]
     floats = [dtype for dtype in dtypes if dtype.kind == "f"]
     fractional = any(_is_number(v) and isinstance(v, (float, np.floating)) for v in (x, y))

@@ -30,19 +30,11 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture
-def threads_share(monkeypatch):
+def threads_share():
     """Three threads, and every kernel cut into the smallest parts that it can be cut into."""
-    from minidl import threads
-    from minidl.ops import conv2d_cpu, winograd
-    before = threads.get_num_threads()
-    threads.set_num_threads(3)
-    monkeypatch.setattr(threads, "MOST", 4)
-    monkeypatch.setattr(threads, "ENOUGH", 1)
-    monkeypatch.setattr(conv2d_cpu, "PIECE", 100)
-    monkeypatch.setattr(winograd, "MOST", 300)
-    monkeypatch.setattr(winograd, "COLUMNS", 3)
-    yield
-    threads.set_num_threads(before)
+    from small_parts import small_parts
+    with small_parts():
+        yield
 
 
 @pytest.fixture(params=["cpu", "cuda"])

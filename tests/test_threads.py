@@ -218,6 +218,7 @@ print(status)
 
 def test_scratch_is_kept_aligned_apart_and_within_its_cap(monkeypatch):
     monkeypatch.setattr(threads, "LARGEST_SCRATCH", 10_000)
+    threads._local.buffer = None
     a, b = threads.scratch(np.float32, (3, 5), (7,))
     a[...], b[...] = 1, 2
     assert a.shape == (3, 5) and (a == 1).all() and (b == 2).all() and not np.shares_memory(a, b)

@@ -36,9 +36,9 @@ class Add(Function):
     def forward_cpu(self, x: Array, y: Array) -> Array:
         if x.shape != y.shape or x.dtype != y.dtype:
             return self.forward(x, y)
-        self.shapes = x.shape, y.shape
+        self.shapes = x.shape, x.shape
         z = np.empty(x.shape, x.dtype)
-        in_parts(lambda x, y, z: np.add(x, y, out=z), x, y, z)
+        in_parts(np.add, x, y, z)  # into z
         return z
 
     def backward_cpu(self, dz: Array) -> tuple:

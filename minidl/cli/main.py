@@ -13,12 +13,12 @@ from contextlib import suppress
 from types import ModuleType
 from typing import NoReturn
 
-from minidl.cli import convert, demo, export, info, models, predict, summary
+from minidl.cli import bench, convert, demo, export, info, models, predict, summary
 from minidl.cli.errors import UserError
 from minidl.cli.files import reason
 
 COMMANDS: dict[str, ModuleType] = {
-    "convert": convert, "demo": demo, "export": export, "info": info, "models": models, "predict": predict,
+    "bench": bench, "convert": convert, "demo": demo, "export": export, "info": info, "models": models, "predict": predict,
     "summary": summary}
 
 

@@ -68,12 +68,6 @@ def as_images(rows: Array, N: int, output: Pair) -> Array:
     return images if N == 1 else images.copy()
 
 
-def whole_images(x: Array) -> Array:
-    """x, copied only if the images are not each in one piece of memory, row by row; a part of the channels may be shown."""
-    N, C, H, W = x.shape
-    return x if x.size == 0 or x[0].flags.c_contiguous else np.ascontiguousarray(x)
-
-
 def check_groups(name: str, groups: Any, C: int, F: int) -> None:
     """groups divides the input and the output channels."""
     if isinstance(groups, bool) or not isinstance(groups, (int, np.integer)) or groups < 1:
@@ -150,7 +144,7 @@ class Conv2d(Function):
 
     def forward_cpu(self, x: Array, w: Array, b: Array | None = None) -> Array:
         shape = self.output_shape(x.shape, w.shape, None if b is None else b.shape)
-        x, y = whole_images(x), np.empty(shape, x.dtype)
+        y = np.empty(shape, x.dtype)
         sizes = self.sizes(x.shape, w.shape, shape)
         self.way = conv2d_cpu.best_way(sizes, x.dtype, _settings.method)
         for f, c in self.of_groups(w.shape):
@@ -160,7 +154,6 @@ class Conv2d(Function):
         return y
 
     def backward_cpu(self, dy: Array) -> tuple:
-        dy = whole_images(dy)
         sizes = self.sizes(self.x_shape, self.w_shape, dy.shape)
         dx = np.empty(self.x_shape, dy.dtype) if self.needs[0] else None
         dw = np.empty(self.w_shape, dy.dtype) if self.needs[1] else None

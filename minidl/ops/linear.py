@@ -10,8 +10,10 @@ from minidl.backend import Array
 from minidl.function import Function, Refusal, Sample
 from minidl.threads import for_each, shares
 
-MATRIX = 2**18
-"""Weights that a thread should have to itself."""
+
+def shares_of_weights(count: int, each: int) -> list[slice]:
+    """range(count) in a part per thread, if a thread then has some 2**18 weights, where one of `count` has `each`."""
+    return shares(count, least=2**18 // each)
 
 
 class Linear(Function):
@@ -41,14 +43,14 @@ class Linear(Function):
         shape = self.output_shape(x.shape, w.shape, None if b is None else b.shape)
         self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
         self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None
-        rows = x.reshape(-1, x.shape[-1]) if x.size else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
         turned, y = np.empty((len(w), len(rows)), x.dtype), np.empty((len(rows), len(w)), x.dtype)
 
         def body(part: slice) -> None:  # a row of w after the other, as they lie in memory
             np.matmul(w[part], rows.T, out=turned[part])
             y[:, part] = turned[part].T if b is None else turned[part].T + b[part]
 
-        for_each(body, shares(len(w), least=MATRIX // max(1, w.shape[1])))
+        for_each(body, shares_of_weights(*w.shape))
         return y.reshape(shape)
 
     def backward_cpu(self, dy: Array) -> tuple:
@@ -68,7 +70,7 @@ class Linear(Function):
         def body(part: slice) -> None:
             np.matmul(rows, self.w[:, part], out=dx[:, part])
 
-        for_each(body, shares(D, least=MATRIX // F))
+        for_each(body, shares_of_weights(D, F))
         return dx
 
     def gradient_of_w(self, rows: Array) -> Array:
@@ -78,7 +80,7 @@ class Linear(Function):
         def body(part: slice) -> None:
             np.matmul(rows[:, part].T, x, out=dw[part])
 
-        for_each(body, shares(F, least=MATRIX // D))
+        for_each(body, shares_of_weights(F, D))
         return dw
 
     def output_shape(self, x: tuple, w: tuple, b: tuple | None = None) -> tuple[int, ...]:  # type: ignore[override]
@@ -113,6 +115,7 @@ class Linear(Function):
         w, b = rng.standard_normal((4, 3)), rng.standard_normal(4)
         yield (rng.standard_normal((2, 3)), w, b), {}
         yield (rng.standard_normal((2, 3)), w), {}
+        yield (rng.standard_normal((3, 5)), rng.standard_normal((2, 5))), {}  # fewer outputs than inputs
         yield (rng.standard_normal((2, 5, 3)), w, b), {}
         yield (rng.standard_normal(3), w, b), {}
         yield (rng.standard_normal((0, 3)), w, b), {}

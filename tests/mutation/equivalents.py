@@ -13,6 +13,18 @@ SIMPLE_PART = "part is None or part is Ellipsis or isinstance(part, (int, slice)
 SUM_OF_BOTH = "kernel and output_padding are only added"
 
 EXPLAINED: list[tuple[str, str, str, list[str]]] = [
+    ("elementwise.Add.forward_cpu",
+     "in_parts(np.add, x, y, z)  # into z",
+     "x + y is y + x",
+     ["in_parts(np.add, x, y, z) -> in_parts(np.add, y, x, z)"]),
+    ("relu.ReLU.backward_cpu",
+     "in_parts(lambda dy, y, dx: np.multiply(dy, y > 0, out=dx), dy, self.y, dx)",
+     "the factors of a product",
+     ["np.multiply(dy, y > 0, out=dx) -> np.multiply(y > 0, dy, out=dx)"]),
+    ("relu.ReLU.may_overwrite",
+     'return self.inplace and not any(self.needs) and x.base is None and getattr(x.flags, "writeable", True)',
+     "NumPy's arrays always say whether they may be written",
+     ["True -> False"]),
     ("broadcasting.sum_to",
      "repeated = tuple(axis for axis, size in enumerate(shape) if size == 1 and dy.shape[axis] != 1)",
      "the sum over an axis of size 1 is its one element",

@@ -15,6 +15,7 @@ equivalents.py beside this file. Exit status 1 if one is neither.
 import argparse
 import ast
 import copy
+import functools
 import inspect
 import resource
 import signal
@@ -36,9 +37,10 @@ if __name__ == "__main__":  # as a script: the package of this checkout; under p
 
 from cases import POINTED_CHECKS  # noqa: E402
 from equivalents import EQUIVALENT  # noqa: E402
-from operation_checks import CHECKS, check_backward_against_differences  # noqa: E402
+from operation_checks import CHECKS, FASTER, check_backward_against_differences  # noqa: E402
+from small_parts import small_parts  # noqa: E402
 
-from minidl.function import Function  # noqa: E402
+from minidl.function import Function, plain_kernels  # noqa: E402
 from minidl.ops import OPS  # noqa: E402
 
 
@@ -50,7 +52,27 @@ def check_pointedly(op: type[Function]) -> None:
 
 # The slowest last: most bugs are noticed before.
 SLOWEST = check_backward_against_differences
-JUDGES = [*(check for check in CHECKS if check is not SLOWEST), check_pointedly, SLOWEST]
+
+
+def plainly(check: Callable) -> Callable:
+    """The check of `forward` and `backward`, where faster kernels would run in their place."""
+    @functools.wraps(check)
+    def run(op: type[Function]) -> None:
+        with plain_kernels():
+            check(op)
+    return run
+
+
+def check_faster_kernels(op: type[Function]) -> None:
+    """forward_cpu and backward_cpu against the plain ones. (What they call is judged by fast_paths.py.)"""
+    if op.forward_cpu is not None:
+        with small_parts():
+            for check in [*FASTER, *(check for check in CHECKS if check is not SLOWEST)]:
+                check(op)
+
+
+JUDGES = [*(plainly(check) for check in CHECKS if check is not SLOWEST), check_pointedly, check_faster_kernels,
+          plainly(SLOWEST)]
 SECONDS = 10  # for all checks of one bug: an endless loop counts as noticed
 GIGABYTES = 4  # more memory than this is refused, which counts as noticed too
 
@@ -59,6 +81,7 @@ NOT_PLANTED_IN = {
     "multiply_adds", "window",  # describe the operation for a summary, compute nothing
     "check", "check_shapes", "check_range", "check_images", "check_groups", "check_bias", "check_pool_padding",
     "broadcast_shape", "_check_alike",  # they only refuse
+    "shares_of_weights",  # cuts the work
     "over_elements", "_over_groups", "over_rows", "_pairs",  # belong to the loops and samples
 }
 
@@ -353,7 +376,7 @@ BY_HAND = [
     ("elementwise.Log.forward", "log(x)", "log2(x)"),
     ("elementwise.Sqrt.forward", "sqrt(x)", "cbrt(x)"),
     ("elementwise.Where.backward", "~self.condition", "self.condition"),
-    ("relu.ReLU.forward", "maximum(x, 0)", "maximum(x, -x)"),
+    ("relu.ReLU.forward", "maximum(x, 0,", "maximum(x, -x,"),
     ("relu.ReLU.backward", "dy * (self.y > 0)", "array_module(dy).maximum(dy, 0)"),  # masks by the wrong array
     ("crop.Crop.backward", "dx[self.inside] = dy", "dx[..., :dy.shape[2], :dy.shape[3]] = dy"),
     ("dropout.Dropout.backward", "dy * self.keep", "dy"),

@@ -9,7 +9,9 @@ A case is of one of two kinds:
           thousandth of its terms has lost a thousandfold of them, and its relative error says nothing. What is
           curved gets ranges in which its gradient is no difference of nearly equal numbers; each says why.
 """
+import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 from minidl import ops
 from minidl.arithmetic import elementwise, matmul, reductions, shaping
 from minidl.autograd import Tensor, apply
-from minidl.function import Function
+from minidl.function import Function, plain_kernels
 from minidl.testing import conv_geometries, image_shapes, make_array, pool_geometries
 
 KINDS = ("smooth", "exact")
@@ -478,7 +480,71 @@ def check_the_index_is_its_own(op: type[Function]) -> None:
     assert x.grad.tolist() == [1, 0, 2], f"{op.__name__}: the gradient followed an index that was changed after forward"
 
 
+def check_every_method(op: type[Function]) -> None:
+    """conv_method's ways, forward and backward, and that each is the one that runs."""
+    conv_method = op.kernels.__globals__["conv_method"]  # of the very module that `op` is from
+    for inputs, options in op.samples(np.random.default_rng(1)):
+        results = []
+        for method in ("im2col", "loops", "threads", "winograd"):
+            function, ran = op(**options), []
+            with conv_method(method):
+                forward, backward = function.kernels(inputs)
+                ran.append((forward.__name__, backward.__name__))
+                tensors = [Tensor(x, requires_grad=True) for x in inputs]
+                y = apply(op(**options), *tensors)
+            y.backward(np.random.default_rng(2).standard_normal(y.shape))
+            suffix = {"im2col": "", "loops": "_loops"}.get(method, "_cpu")
+            assert ran == [(f"forward{suffix}", f"backward{suffix}")], f"{method} runs {ran}"
+            results.append([y.numpy(), *(t.grad for t in tensors)])
+        for other in results[1:]:
+            for got, want in zip(other, results[0]):
+                assert got.shape == want.shape and np.allclose(got, want, rtol=1e-11, atol=1e-12), "two methods differ"
+    with conv_method("loops"):
+        try:
+            apply(op(), np.ones((1, 2, 4, 4)), np.ones((3, 1, 3, 3)))
+        except ValueError as error:
+            assert "channels" in str(error)
+        else:
+            raise AssertionError("the loops take what must be refused")
+        try:
+            apply(op(), np.ones((1, 1, 4, 4)), np.ones((3, 1, 3, 3)), np.ones(2))
+        except ValueError as error:
+            assert "bias" in str(error)
+        else:
+            raise AssertionError("the loops take what must be refused")
+        x32 = apply(op(), np.ones((1, 1, 4, 4), np.float32), np.ones((1, 1, 3, 3), np.float32))
+        assert x32.dtype == np.float32
+    rng = np.random.default_rng(0)
+    winograd = (Tensor(rng.standard_normal(shape).astype(np.float32)) for shape in ((1, 2, 5, 5), (3, 2, 3, 3)))
+    function = op(padding=1)
+    with conv_method("winograd"):
+        apply(function, *winograd)
+    assert function.way == "winograd"
+
+
+def check_in_place(op: type[Function]) -> None:
+    """ReLU(inplace=True) takes its input's memory where it may, and only there, in both kernels."""
+    for context in (plain_kernels, nullcontext):
+        with context():
+            for needs, inplace, view, frozen in itertools.product((True, False), repeat=4):
+                memory = np.array([-1.0, 2.0, -3.0, 4.0])
+                x = memory[:2] if view else memory
+                x.flags.writeable = not frozen
+                y = apply(op(inplace=inplace), Tensor(x, requires_grad=needs)).numpy()
+                assert y.tolist() == [max(v, 0.0) for v in ([-1.0, 2.0] if view else [-1.0, 2.0, -3.0, 4.0])]
+                may = inplace and not needs and not view and not frozen
+                assert np.shares_memory(y, memory) is may, f"needs {needs}, inplace {inplace}, view {view}, frozen {frozen}"
+
+
+def check_two_kinds_of_integers(op: type[Function]) -> None:
+    """Integers of two widths meet in the wider one."""
+    for x, y in ((np.int8, np.int32), (np.int32, np.int8)):
+        got = apply(op(), np.array([100, 100], x), np.array([100, 100], y))
+        assert got.dtype == np.int32 and got.numpy().tolist() == [200, 200]
+
+
 POINTED_CHECKS: dict[str, Callable] = {  # by the name of the operation
+    "conv2d": check_every_method, "relu": check_in_place, "add": check_two_kinds_of_integers,
     "leaky_relu": check_slope_at_zero, "astype": check_narrowing, "getitem": check_the_index_is_its_own}
 
 

@@ -1,0 +1,172 @@
+"""Bugs planted into what the faster kernels call: threads, pieces, Winograd, pooling, batch norm, folding. Each is to be noticed.
+
+plant_bugs.py changes every node of `forward_cpu` and `backward_cpu` themselves. The files behind them are full of sizes that
+only decide how the work is cut, so here the bugs are chosen: what an author might have written. Each is put into a copy of
+the package, and the tests that defend these files must turn red.
+"""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minidl
+
+PACKAGE, TESTS = Path(minidl.__file__).parent, Path(__file__).parents[1]
+DEFENDERS = ["ops/test_convolution_ways.py", "test_threads.py", "nn/test_fuse.py", "test_operations.py"]
+CHOSEN = "convolution_ways or threads or fuse or faster_kernel_holds or max_pool_of_equal or sgd"
+
+PLANTS = {
+    # threads.py
+    "the last range is longer than it may be": ("threads.py", "min(start + step, count)", "start + step + 1"),
+    "even parts leave the last number out": (
+        "threads.py",
+        "count * (i + 1) // parts) for i in range(parts)]\n\n\ndef shares",
+        "count * (i + 1) // parts) for i in range(parts - 1)]\n\n\ndef shares"),
+    "split forgets the second axis": (
+        "threads.py",
+        "[(slice(n, n + 1), part) for n in range(shape[0])",
+        "[(slice(n, n + 1), part) for n in range(shape[0] - 1)"),
+    "threads share one scratch memory": ("threads.py", "class _Local(threading.local):", "class _Local:"),
+    "scratch arrays overlap": ("threads.py", "        start += size\n", "        start += size - _ALIGNMENT\n"),
+    "errors of other threads are lost": (
+        "threads.py",
+        "            error = error or other.exception()",
+        "            other.exception()"),
+    "a nested call waits for the pool": (
+        "threads.py",
+        "    if _local.busy:\n        for part",
+        "    if False:\n        for part"),
+    "BLAS stays on one thread": (
+        "threads.py",
+        "                if before != 1:\n                    library.set_num_threads(before)",
+        "                pass"),
+    "BLAS is put back by the first of several callers": (
+        "threads.py",
+        "        _state.callers -= 1\n",
+        "        _state.callers = 0\n"),
+    "BLAS keeps its threads in a kernel": (
+        "threads.py",
+        "                    library.set_num_threads(1)",
+        "                    pass"),
+    "a forked child waits for its parent's threads": (
+        "threads.py",
+        "    _state = _State()\n    _local.busy",
+        "    _local.busy"),
+    "a part is given to two threads": (
+        "threads.py",
+        "part = next(waiting, waiting)",
+        "part = next(waiting, waiting); part is waiting or body(part)"),
+    # conv2d_cpu.py, windows.seen
+    "windows begin a pixel late": ("ops/windows.py", "slice(first * stride + offset,", "slice(first * stride + offset + 1,"),
+    "the last window is forgotten": ("ops/windows.py", "(size - 1 - offset) // stride + 1)", "(size - 1 - offset) // stride)"),
+    "borders are not cleared": ("ops/conv2d_cpu.py", "        target[..., columns.stop:] = 0\n", "        pass\n"),
+    "borders above are not cleared": ("ops/conv2d_cpu.py", "        target[..., :rows.start, :] = 0\n", "        pass\n"),
+    "strides of the windows swapped": ("ops/conv2d_cpu.py", "h * stride[0], w * stride[1])", "h * stride[1], w * stride[0])"),
+    "padding above taken on the left": (
+        "ops/conv2d_cpu.py",
+        "top = rows.start * s.stride[0] - s.padding[0]",
+        "top = rows.start * s.stride[0] - s.padding[1]"),
+    "a piece's rows all begin at the top": ("ops/conv2d_cpu.py", "top = rows.start * s.stride[0]", "top = 0 * s.stride[0]"),
+    "= for += over kernel rows": (
+        "ops/conv2d_cpu.py",
+        "part[:, :, outputs] += products[kh, :, :, pixels]",
+        "part[:, :, outputs] = products[kh, :, :, pixels]"),
+    "the bias is forgotten where only padding is seen": (
+        "ops/conv2d_cpu.py",
+        "outside = 0 if bias is None else bias",
+        "outside = 0"),
+    "the kernel is not turned for dx": ("ops/conv2d_cpu.py", "w[:, :, ::-1, ::-1].swapaxes(0, 1)", "w.swapaxes(0, 1)"),
+    "dx of strided windows is overwritten": (
+        "ops/conv2d_cpu.py",
+        "target[:, :, pixels, across] += dcols",
+        "target[:, :, pixels, across] = dcols"),
+    "dx is not cleared": (
+        "ops/conv2d_cpu.py",
+        "        target[...] = 0\n        for piece in images",
+        "        for piece in images"),
+    "only the last piece counts in dw": (
+        "ops/conv2d_cpu.py",
+        "    np.matmul(moved.reshape(s.KH * s.F, -1), cols.reshape(s.C * s.KW, -1).T, out=product)\n"
+        "    total += product",
+        "    np.matmul(moved.reshape(s.KH * s.F, -1), cols.reshape(s.C * s.KW, -1).T, out=product)\n"
+        "    total[...] = product"),
+    "only the first thread counts in dw": (
+        "ops/conv2d_cpu.py",
+        "        for part in by_filter:\n",
+        "        for part in by_filter[:1]:\n"),
+    "float64 goes by winograd": ("ops/conv2d_cpu.py", " and dtype == np.float32", ""),
+    "winograd where the kernel is not 3x3": ("ops/conv2d_cpu.py", "return (s.KH, s.KW) == (3, 3) and", "return s.KH == 3 and"),
+    # winograd.py
+    "a wrong number in B": ("ops/winograd.py", "[0, -2, -1, 2, 1, 0]", "[0, -2, -1, 2, 1, 1]"),
+    "a wrong number in G": ("ops/winograd.py", "[1 / 24, -1 / 12, 1 / 6]", "[1 / 24, -1 / 12, -1 / 6]"),
+    "a wrong number in A": ("ops/winograd.py", "[0, 1, -1, 8, -8, 1]", "[0, 1, -1, 8, -8, 0]"),
+    "rows beyond the image are not cleared": ("ops/winograd.py", "        padded[:, :, across.stop:] = 0\n", ""),
+    "columns beyond the image are not cleared": ("ops/winograd.py", "        padded[:, :, across, along.stop:] = 0\n", ""),
+    "a block's first row is the image's": ("ops/winograd.py", "top = 4 * block.rows.start - PH", "top = -PH"),
+    "tiles that stick out are not cut off": ("ops/winograd.py", "        beside[:, :, H:] = 0\n", ""),
+    "every block's dU replaces the last": ("ops/winograd.py", "            dU[p] += product", "            dU[p] = product"),
+    "the kernel is not turned in dx": ("ops/winograd.py", "np.ascontiguousarray(G2[:, ::-1]) if turned else G2", "G2"),
+    "the bias is left out": ("ops/winograd.py", "                done += b[filters, None, None]", "                pass"),
+    "tiles of the images mixed up": ("ops/winograd.py", ".transpose(1, 0, 2, 4, 3)", ".transpose(1, 0, 2, 4, 3)[::-1]"),
+    # pool_cpu.py
+    "padding takes part in the maximum": (
+        "ops/pool_cpu.py",
+        "grid.into_planes(part, planes, -np.inf)",
+        "grid.into_planes(part, planes, 0)"),
+    "padding takes gradients": (
+        "ops/pool_cpu.py",
+        "grid.into_planes(part, planes, np.nan)",
+        "grid.into_planes(part, planes, 0)"),
+    "every equal pixel gets the gradient": ("ops/pool_cpu.py", "            met &= waiting\n", ""),
+    "overlapping windows overwrite each other": (
+        "ops/pool_cpu.py",
+        "dplanes[i, j, shift:shift + length] += share",
+        "dplanes[i, j, shift:shift + length] = share"),
+    "pixels that no window sees keep what was there": ("ops/pool_cpu.py", "        target[...] = 0\n", ""),
+    "the shift counts columns of the output": (
+        "ops/pool_cpu.py",
+        "kh // self.stride[0] * self.plane[1]",
+        "kh // self.stride[0] * self.output[1]"),
+    "averages are not divided": ("ops/pool_cpu.py", "        y[index] /= divisor\n", ""),
+    # batch_norm_cpu.py
+    "the variance about k is not moved to the mean": ("ops/batch_norm_cpu.py", "/ count - beyond**2, 0)", "/ count, 0)"),
+    "the shift is left out": ("ops/batch_norm_cpu.py", "        part += column(shift, index)\n", ""),
+    "the statistics' part of dx is left out": ("ops/batch_norm_cpu.py", "        part += other\n", ""),
+    "every part takes the first channels' numbers": (
+        "ops/batch_norm_cpu.py",
+        "return a[index[1]][:, None] if len(index) > 1 else a[:, None]",
+        "return a[:index[1].stop - index[1].start][:, None] if len(index) > 1 else a[:, None]"),
+    # fuse.py
+    "eps is left out of the fold": ("nn/fuse.py", "norm.running_var + norm.eps", "norm.running_var"),
+    "the convolution's bias is not scaled": (
+        "nn/fuse.py",
+        "(bias - norm.running_mean) * scale + norm",
+        "bias - norm.running_mean * scale + norm"),
+    "outputs that are used twice are folded": ("nn/fuse.py", "readers[id(before.output)] == 1 and", ""),
+    "layers that are used twice are folded": ("nn/fuse.py", " and runs[id(before.module)] == 1\n", "\n"),
+    "the net itself is changed": ("nn/fuse.py", "copy.deepcopy(self)", "self"),
+}
+
+
+@pytest.mark.mutation
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_bug_in_a_fast_path_turns_its_tests_red(plant, tmp_path):
+    package = tmp_path / "minidl"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "bundled"))
+    name, old, new = PLANTS[plant]
+    path = package / name
+    source = path.read_text()
+    assert source.count(old) == 1, f"{name} has {source.count(old)} of: {old}"
+    path.write_text(source.replace(old, new))
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-c", str(TESTS.parent / "pyproject.toml"),
+               "-k", CHOSEN, *(str(TESTS / name) for name in DEFENDERS)]
+    try:
+        done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTEST_ADDOPTS": ""},
+                              capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return  # threads that wait for each other are noticed, too
+    print(done.stdout[-1500:], done.stderr[-500:])
+    assert done.returncode == 1, "no test noticed"
