@@ -263,7 +263,7 @@ def large_samples(op):
     images, C = r(6, 12, 60, 52), 12
     return {
         "conv2d": [((images, r(16, 12, 3, 3), r(16)), dict(padding=1)), ((images, r(16, 12, 3, 3)), dict(stride=2)),
-                   ((images, r(7, 12, 1, 1)), {}), ((r(4, 96, 20, 22), r(96, 96, 3, 3)), dict(padding=1))],
+                   ((images, r(7, 12, 1, 1)), {}), ((r(5, 96, 20, 22), r(96, 96, 3, 3)), dict(padding=1))],
         "conv_transpose2d": [((r(2, 8, 20, 20), r(8, 4, 4, 4)), dict(stride=2))],
         "linear": [((r(16, 600), r(900, 600), r(900)), {})],
         "batch_norm": [((images, r(C), r(C)), {})],

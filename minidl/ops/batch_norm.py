@@ -77,7 +77,7 @@ class BatchNorm(Function):
 
     def backward_cpu(self, dy: Array) -> tuple:
         rows = cpu.rows(dy)
-        total, product = cpu.gradient_sums(self.x, rows, self.mean)
+        total, product = cpu.gradient_sums(self.x, rows, self.mean, 1 / self.inv)
         db, dw = total, product * self.inv
         dx = None
         if self.needs[0]:
@@ -162,7 +162,7 @@ class BatchNormEval(Function):
         return y
 
     def backward_cpu(self, dy: Array) -> tuple:
-        total, product = cpu.gradient_sums(self.x, cpu.rows(dy), self.mean)
+        total, product = cpu.gradient_sums(self.x, cpu.rows(dy), self.mean, 1 / self.scale)
         db, dw = total.astype(dy.dtype), (product * self.scale).astype(dy.dtype)
         dx = None
         if self.needs[0]:

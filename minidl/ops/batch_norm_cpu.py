@@ -1,14 +1,15 @@
-"""Batch normalisation on the CPU, fast: few passes over the data, cut into parts that fit the cache, spread over threads.
+"""Batch normalisation on the CPU, fast: few passes over the data, spread over threads.
 
-Seen as (N, C, pixels), an image's channel is a row of numbers. What is needed of all rows are sums, and sums are products: of a
-row with ones, of a row with itself. Two rules keep the passes few:
+Seen as (N, C, pixels), an image's channel is a row of numbers. What is needed of all rows are sums, and sums are products,
+which BLAS makes as fast as memory comes: of a row with ones, of a row with itself. So
 
-    var = mean((x - k)**2) - (mean - k)**2     with any k: mean and variance in one pass. k is the mean of the first image, so
-                                               near the mean that the two terms do not cancel each other's digits.
+    var = mean(x**2) - mean**2                 mean and variance in one pass
     y = x * scale + shift                      scale = w / sqrt(var + eps), shift = b - mean * scale
     dx = dy * g + x * h + c                    g = scale, h = -scale * inv**2 * mean(dy * (x - mean)), c the rest
 
-x_hat is never stored: x, which the operation before it holds anyway, is all that backward needs.
+A difference of two nearly equal numbers has lost its digits: where the mean is several times the deviation, sums are taken
+again about the mean, sum((x - k)**2), with k near it. x_hat is never stored: x, which the operation before it holds anyway, is
+all that backward needs.
 """
 import math
 
@@ -27,23 +28,41 @@ def column(a: np.ndarray, index: tuple) -> np.ndarray:
     return a[index[1]][:, None] if len(index) > 1 else a[:, None]
 
 
+FAR = 16
+"""Where mean**2 is more than so many times the variance, sums about 0 lose too many digits of float32 (one bit in each
+four)."""
+
+
 def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(mean, biased variance) of every channel of x (N, C, pixels), in float64."""
-    near = x[0].mean(axis=1)
-    sums, squares = np.empty(x.shape[:2], x.dtype), np.empty(x.shape[:2], x.dtype)
+    count = x.shape[0] * x.shape[2]
+    sums, squares = sums_of(x, x, None)
+    mean = sums / count
+    var = squares / count - mean**2
+    if (mean**2 > FAR * var).any() or x.dtype == np.float64:
+        near = mean.astype(x.dtype)
+        sums, squares = sums_of(x, x, near)
+        beyond = sums / count
+        mean, var = near + beyond, squares / count - beyond**2
+    return mean, np.maximum(var, 0)
+
+
+def sums_of(a: np.ndarray, x: np.ndarray, k: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """(sum of a, sum of a * (x - k)) of every channel, in float64; k (C,), or None for 0. Where a is x, a is x - k, too."""
+    sums, products = np.empty(x.shape[:2], x.dtype), np.empty(x.shape[:2], x.dtype)
     ones = np.ones(x.shape[2], x.dtype)
 
     def body(index: tuple) -> None:
-        part = x[index]
-        away, = scratch(x.dtype, part.shape)
-        np.subtract(part, column(near, index), out=away)
-        np.matmul(away, ones, out=sums[index])
-        np.vecdot(away, away, out=squares[index])
+        first, second = a[index], x[index]
+        if k is not None:
+            second, = scratch(x.dtype, second.shape)
+            np.subtract(x[index], column(k, index), out=second)
+            first = second if a is x else first
+        np.matmul(first, ones, out=sums[index])
+        np.vecdot(first, second, out=products[index])
 
     for_each(body, split(x.shape))
-    count = x.shape[0] * x.shape[2]
-    beyond = sums.sum(axis=0, dtype=np.float64) / count
-    return near + beyond, np.maximum(squares.sum(axis=0, dtype=np.float64) / count - beyond**2, 0)
+    return sums.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)
 
 
 def affine(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, y: np.ndarray) -> None:
@@ -56,20 +75,12 @@ def affine(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, y: np.ndarray) -
     for_each(body, split(x.shape))
 
 
-def gradient_sums(x: np.ndarray, dy: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def gradient_sums(x: np.ndarray, dy: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(sum of dy, sum of dy * (x - mean)) of every channel, in float64."""
-    sums, products = np.empty(x.shape[:2], x.dtype), np.empty(x.shape[:2], x.dtype)
-    ones = np.ones(x.shape[2], x.dtype)
-
-    def body(index: tuple) -> None:
-        part = dy[index]
-        away, = scratch(x.dtype, part.shape)
-        np.subtract(x[index], column(mean, index), out=away)
-        np.matmul(part, ones, out=sums[index])
-        np.vecdot(part, away, out=products[index])
-
-    for_each(body, split(x.shape))
-    return sums.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)
+    if (mean**2 > FAR * deviation**2).any() or x.dtype == np.float64:
+        return sums_of(dy, x, mean)
+    total, product = sums_of(dy, x, None)
+    return total, product - mean.astype(np.float64) * total
 
 
 def gradient(x: np.ndarray, dy: np.ndarray, g: np.ndarray, h: np.ndarray, c: np.ndarray, dx: np.ndarray) -> None:

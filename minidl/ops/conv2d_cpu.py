@@ -26,6 +26,11 @@ PIECE = 2**22
 often: a call of NumPy should last 100 microseconds where threads share the interpreter, since handing it over costs some 20."""
 
 
+FEW = 96
+"""Fewer filters than this, and BLAS is faster with them on the right of the product that makes dw; turning that costs a
+pass."""
+
+
 class Shape(NamedTuple):
     """The sizes of one convolution, of one group."""
 
@@ -55,9 +60,9 @@ def best_way(s: Shape, dtype: np.dtype, method: str | None = None) -> str:
         return "winograd"
     if (s.KH, s.KW) == (1, 1) and s.stride == (1, 1) and s.padding == (0, 0):
         return "pointwise"
-    if s.stride != (1, 1) or s.C < 8 or (s.OH * s.OW <= 64 and s.C >= 128):
+    if s.stride != (1, 1) or s.C < 8 or s.N * s.OH * s.OW <= 2048:  # few pixels: what the others do once per call is too much
         return "windows"
-    if method is None and winograd_fits(s, dtype) and s.C * s.F >= 96 * 96 and min(s.C, s.F) >= 48 and s.OH * s.OW >= 144:
+    if method is None and winograd_fits(s, dtype) and s.C * s.F >= 96 * 96 and min(s.C, s.F) >= 48:
         return "winograd"
     return "rows"
 
@@ -243,27 +248,42 @@ def gradient_of_x(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, s: Shape, way: 
 
 
 def scatter_windows(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, s: Shape) -> None:
-    """dx by col2im: every window's gradient added to the pixels that it was taken from."""
+    """dx by col2im: every window's gradient added to the pixels that it was taken from.
+
+    Pixels of several images lie side by side, images last: rows of small maps alone would be too short for NumPy.
+    """
     matrix = w.reshape(s.F, -1).T
 
     def body(images: list[Piece]) -> None:  # all pieces of the same images, which share pixels
-        target = dx[images[0].images].swapaxes(0, 1)  # (C, images, H, W)
-        target[...] = 0
+        number, target = count(images[0]), dx[images[0].images].transpose(1, 2, 3, 0)  # (C, H, W, images)
+        if number == 1:
+            target[...] = 0
         for piece in images:
-            shape = count(piece), height(piece), s.OW
-            dcols, together = scratch(dy.dtype, (s.C, s.KH, s.KW, *shape), (s.F, *shape))
-            np.copyto(together, dy[piece.images, :, piece.rows].swapaxes(0, 1))
+            shape = height(piece), s.OW, number
+            dcols, together, pixels = scratch(dy.dtype, (s.C, s.KH, s.KW, *shape), (s.F, *shape),
+                                              (0,) if number == 1 else target.shape)
+            np.copyto(together, dy[piece.images, :, piece.rows].transpose(1, 2, 3, 0))
             np.matmul(matrix, together.reshape(s.F, -1), out=dcols.reshape(len(matrix), -1))
-            for kh in range(s.KH):
-                outputs, pixels = seen(s.H, height(piece), kh - s.padding[0] + piece.rows.start * s.stride[0], s.stride[0])
-                for kw in range(s.KW):
-                    along, across = seen(s.W, s.OW, kw - s.padding[1], s.stride[1])
-                    target[:, :, pixels, across] += dcols[:, kh, kw, :, outputs, along]
+            if number == 1:
+                add_windows(dcols, target, s, piece)
+            else:  # several images are one piece
+                pixels[...] = 0
+                add_windows(dcols, pixels, s, piece)
+                np.copyto(target, pixels)
 
     together: dict[int, list[Piece]] = {}
     for piece in pieces(s, "windows"):
         together.setdefault(piece.images.start, []).append(piece)
     for_each(body, list(together.values()))
+
+
+def add_windows(windows: np.ndarray, pixels: np.ndarray, s: Shape, piece: Piece) -> None:
+    """windows (C, KH, KW, rows, OW, images) of a piece, added to pixels (C, H, W, images)."""
+    for kh in range(s.KH):
+        outputs, rows = seen(s.H, height(piece), kh - s.padding[0] + piece.rows.start * s.stride[0], s.stride[0])
+        for kw in range(s.KW):
+            along, columns = seen(s.W, s.OW, kw - s.padding[1], s.stride[1])
+            pixels[:, rows, columns] += windows[:, kh, kw, outputs, along]
 
 
 def gradient_of_w(x: np.ndarray, dy: np.ndarray, s: Shape, way: str) -> np.ndarray:
@@ -275,9 +295,11 @@ def gradient_of_w(x: np.ndarray, dy: np.ndarray, s: Shape, way: str) -> np.ndarr
     if way == "rows":
         add, sums = add_by_rows, np.zeros((len(parts), s.KH * s.F, s.C * s.KW), x.dtype)
         by_filter = sums.reshape(-1, s.KH, s.F, s.C, s.KW).transpose(0, 2, 3, 1, 4)
-    else:  # the smaller side of a product goes last: BLAS is faster so
-        add, sums = add_by_windows, np.zeros((len(parts), s.C * s.KH * s.KW, s.F), x.dtype)
-        by_filter = sums.reshape(-1, s.C, s.KH, s.KW, s.F).transpose(0, 4, 1, 2, 3)
+    else:
+        few = s.F < FEW
+        matrix = (s.C * s.KH * s.KW, s.F) if few else (s.F, s.C * s.KH * s.KW)
+        add, sums = add_by_windows, np.zeros((len(parts), *matrix), x.dtype)
+        by_filter = (sums.swapaxes(1, 2) if few else sums).reshape(-1, s.F, s.C, s.KH, s.KW)
 
     def body(k: int) -> None:
         for piece in parts[k]:
@@ -295,12 +317,14 @@ def gradient_of_w(x: np.ndarray, dy: np.ndarray, s: Shape, way: str) -> np.ndarr
 
 
 def add_by_windows(x: np.ndarray, dy: np.ndarray, s: Shape, piece: Piece, total: np.ndarray) -> None:
-    """total (C * KH * KW, F) += what the piece adds to dw."""
+    """total (C * KH * KW, F), or (F, C * KH * KW), += what the piece adds to dw."""
     part, alone = dy[piece.images, :, piece.rows].swapaxes(0, 1), count(piece) == 1
     cols, together, product = window_columns(x, s, piece, (0,) if alone else part.shape, total.shape)
     if not alone:
         np.copyto(together, part)
-    np.matmul(cols, (part if alone else together).reshape(s.F, -1).T, out=product)
+    rows = (part if alone else together).reshape(s.F, -1)
+    left, right = (cols, rows.T) if s.F < FEW else (rows, cols.T)
+    np.matmul(left, right, out=product)
     total += product
 
 

@@ -1,4 +1,4 @@
-"""Bugs planted into what the faster kernels call: threads, pieces, Winograd, pooling, batch norm, folding. Each is to be noticed.
+"""Bugs planted into what the faster kernels call: threads, pieces, Winograd, pooling, batch norm, folding. Each must show.
 
 plant_bugs.py changes every node of `forward_cpu` and `backward_cpu` themselves. The files behind them are full of sizes that
 only decide how the work is cut, so here the bugs are chosen: what an author might have written. Each is put into a copy of
@@ -81,12 +81,9 @@ PLANTS = {
     "the kernel is not turned for dx": ("ops/conv2d_cpu.py", "w[:, :, ::-1, ::-1].swapaxes(0, 1)", "w.swapaxes(0, 1)"),
     "dx of strided windows is overwritten": (
         "ops/conv2d_cpu.py",
-        "target[:, :, pixels, across] += dcols",
-        "target[:, :, pixels, across] = dcols"),
-    "dx is not cleared": (
-        "ops/conv2d_cpu.py",
-        "        target[...] = 0\n        for piece in images",
-        "        for piece in images"),
+        "pixels[:, rows, columns] += windows",
+        "pixels[:, rows, columns] = windows"),
+    "dx is not cleared": ("ops/conv2d_cpu.py", "                pixels[...] = 0\n", ""),
     "only the last piece counts in dw": (
         "ops/conv2d_cpu.py",
         "    np.matmul(moved.reshape(s.KH * s.F, -1), cols.reshape(s.C * s.KW, -1).T, out=product)\n"
@@ -132,7 +129,8 @@ PLANTS = {
         "kh // self.stride[0] * self.output[1]"),
     "averages are not divided": ("ops/pool_cpu.py", "        y[index] /= divisor\n", ""),
     # batch_norm_cpu.py
-    "the variance about k is not moved to the mean": ("ops/batch_norm_cpu.py", "/ count - beyond**2, 0)", "/ count, 0)"),
+    "the variance about k is not moved to the mean": (
+        "ops/batch_norm_cpu.py", "squares / count - beyond**2\n", "squares / count + beyond\n"),
     "the shift is left out": ("ops/batch_norm_cpu.py", "        part += column(shift, index)\n", ""),
     "the statistics' part of dx is left out": ("ops/batch_norm_cpu.py", "        part += other\n", ""),
     "every part takes the first channels' numbers": (
