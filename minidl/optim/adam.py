@@ -4,7 +4,7 @@ from typing import Any
 
 from minidl.autograd import Tensor
 from minidl.backend import Array, array_module
-from minidl.optim.optimizer import Optimizer, check_number, remembered
+from minidl.optim.optimizer import Optimizer, check_number, in_slices, remembered
 
 
 class Adam(Optimizer):
@@ -29,21 +29,29 @@ class Adam(Optimizer):
         return checked | {"betas": tuple(check_number(self.name, "each of betas", b, below=1) for b in betas)}
 
     def update(self, parameter: Tensor, gradient: Array, options: dict[str, Any], memory: dict[str, Any]) -> None:
-        weight_decay = options["weight_decay"]
-        g = gradient + weight_decay * parameter.data if weight_decay else gradient
-        self._move(parameter, g, options, memory)
+        self._move(parameter, gradient, options, memory, inside=options["weight_decay"])
 
-    def _move(self, parameter: Tensor, g: Array, options: dict[str, Any], memory: dict[str, Any]) -> None:
+    def _move(self, parameter: Tensor, gradient: Array, options: dict[str, Any], memory: dict[str, Any],
+              inside: float = 0.0, beside: float = 0.0) -> None:
+        """One update; the weight decay stands inside the gradient, or beside it."""
         memory["step"] = t = memory.get("step", 0) + 1
         b1, b2 = options["betas"]
-        m = remembered(memory, "exp_avg", parameter.data)
-        v = remembered(memory, "exp_avg_sq", parameter.data)
-        m *= b1
-        m += (1 - b1) * g
-        v *= b2
-        v += (1 - b2) * g**2
-        size = array_module(v).sqrt(v) / math.sqrt(1 - b2**t) + options["eps"]
-        parameter.data -= options["lr"] / (1 - b1**t) * m / size
+        p = parameter.data
+
+        def step(g: Array, p: Array, m: Array, v: Array) -> None:
+            if beside:
+                p *= 1 - options["lr"] * beside
+            if inside:
+                g = g + inside * p
+            m *= b1
+            m += (1 - b1) * g
+            v *= b2
+            v += (1 - b2) * g**2
+            size = array_module(v).sqrt(v) / math.sqrt(1 - b2**t) + options["eps"]
+            p -= options["lr"] / (1 - b1**t) * m / size
+
+        in_slices(step, gradient, p, remembered(memory, "exp_avg", p), remembered(memory, "exp_avg_sq", p))
+        parameter.data = p  # tells the graph of the change
 
 
 class AdamW(Adam):
@@ -57,5 +65,4 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay)
 
     def update(self, parameter: Tensor, gradient: Array, options: dict[str, Any], memory: dict[str, Any]) -> None:
-        parameter.data *= 1 - options["lr"] * options["weight_decay"]
-        self._move(parameter, gradient, options, memory)
+        self._move(parameter, gradient, options, memory, beside=options["weight_decay"])

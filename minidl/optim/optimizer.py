@@ -146,17 +146,21 @@ def remembered(memory: dict[str, Any], key: str, like: Array) -> Array:
     return memory[key]
 
 
-def in_slices(step: Callable[..., None], *arrays: Array) -> None:
-    """step(part of each array), for parts that cover arrays of one shape: on the CPU so small that they stay in the cache.
+SLICE = 2**18
+"""Numbers of a parameter that are updated at once."""
 
-    Updates read and write several arrays as large as the parameter, again and again; memory is slower than arithmetic. With
-    parts of 2**16 numbers each array passes once. Threads share the parts. `step` writes into the parts.
+
+def in_slices(step: Callable[..., None], *arrays: Array) -> None:
+    """step(slice of each array) for slices that cover arrays of one shape, on the CPU over threads.
+
+    An update reads and writes several arrays as large as the parameter, again and again, and memory is slower than arithmetic:
+    slice by slice each array passes through the cache once. `step` writes into the slices.
     """
-    if not all(type(x) is np.ndarray and x.flags.c_contiguous for x in arrays) or arrays[0].size < 2**17:
+    if not all(type(x) is np.ndarray and x.flags.c_contiguous for x in arrays) or arrays[0].size <= SLICE:
         step(*arrays)
         return
     flat = [x.reshape(-1) for x in arrays]
-    for_each(lambda part: step(*(x[part] for x in flat)), ranges(flat[0].size, 2**16))
+    for_each(lambda part: step(*(x[part] for x in flat)), ranges(flat[0].size, SLICE))
 
 
 def parameter_list(who: str, params: Any) -> list[Tensor]:

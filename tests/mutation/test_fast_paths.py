@@ -15,8 +15,9 @@ import pytest
 import minidl
 
 PACKAGE, TESTS = Path(minidl.__file__).parent, Path(__file__).parents[1]
-DEFENDERS = ["ops/test_convolution_ways.py", "test_threads.py", "nn/test_fuse.py", "test_operations.py"]
-CHOSEN = "convolution_ways or threads or fuse or faster_kernel_holds or max_pool_of_equal or sgd"
+DEFENDERS = ["ops/test_convolution_ways.py", "test_threads.py", "nn/test_fuse.py", "test_operations.py", "ops/test_batch_norm_digits.py",
+             "optim/test_optimizers.py"]
+CHOSEN = "convolution_ways or threads or fuse or faster_kernel_holds or max_pool_of_equal or batch_norm_digits or in_slices"
 
 PLANTS = {
     # threads.py
@@ -137,6 +138,10 @@ PLANTS = {
         "ops/batch_norm_cpu.py",
         "return a[index[1]][:, None] if len(index) > 1 else a[:, None]",
         "return a[:index[1].stop - index[1].start][:, None] if len(index) > 1 else a[:, None]"),
+    # optim
+    "the last number of a parameter is not updated": (
+        "optim/optimizer.py", "ranges(flat[0].size, SLICE)", "ranges(flat[0].size - 1, SLICE)"),
+    "sums about 0 also where the mean is large": ("ops/batch_norm_cpu.py", "FAR = 16\n", "FAR = 1e9\n"),
     # fuse.py
     "eps is left out of the fold": ("nn/fuse.py", "norm.running_var + norm.eps", "norm.running_var"),
     "the convolution's bias is not scaled": (

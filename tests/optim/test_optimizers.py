@@ -310,3 +310,24 @@ def test_wrong_values_are_refused_on_loading(change, words):
     assert all(np.array_equal(before[k], v) for k, v in optimizer.state_dict().items())
     with pytest.raises(TypeError, match="needs a mapping"):
         optimizer.load_state_dict([1])
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01), lambda p: SGD(p, lr=0.1),
+    lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True), lambda p: Adam(p, lr=0.1, weight_decay=0.01),
+    lambda p: AdamW(p, lr=0.1)], ids=["sgd", "plain sgd", "nesterov sgd", "adam", "adamw"])
+def test_a_parameter_updated_in_slices_by_threads_is_the_one_updated_whole(make, monkeypatch):
+    """The same bits: each number is computed alone."""
+    from minidl.optim import optimizer
+    results = []
+    for size in (optimizer.SLICE, 7):
+        monkeypatch.setattr(optimizer, "SLICE", size)
+        rng = np.random.default_rng(0)
+        p = Parameter(rng.standard_normal((5, 9)).astype(np.float32))
+        updating = make([p])
+        for _ in range(3):
+            p.grad = rng.standard_normal((5, 9)).astype(np.float32)
+            updating.step()
+        results.append([p.data, *(x for x in updating.state_dict().values())])
+    for one, other in zip(*results):
+        assert np.array_equal(one, other)
