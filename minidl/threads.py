@@ -189,7 +189,7 @@ def in_parts(body: Callable[..., Any], *arrays: np.ndarray) -> None:
 def _pool(helpers: int) -> ThreadPoolExecutor:
     with _state.lock:
         if _state.pool is None:
-            _state.pool = ThreadPoolExecutor(max(helpers, get_num_threads() - 1), thread_name_prefix="minidl")
+            _state.pool = ThreadPoolExecutor(max(helpers, get_num_threads() - 1), "minidl", _one_blas_thread_here)
         return _state.pool
 
 
@@ -204,34 +204,55 @@ def _blas_libraries() -> list[Any]:
     return _blas
 
 
+def _of_each_thread(library: Any) -> bool:
+    """Whether every Python thread has a number of its own there (MKL, OpenMP); else the process has one (OpenBLAS)."""
+    return library.internal_api == "mkl" or getattr(library, "threading_layer", "") == "openmp"
+
+
+def _set_blas(library: Any, number: int) -> None:
+    """For the process's one number, threadpoolctl listens to the first thread that sets it, and to no other until told to."""
+    forget = getattr(library, "clear_controlling_thread", None)
+    if forget is not None:
+        forget(force=True)
+    library.set_num_threads(number)
+    if forget is not None:
+        forget(force=True)
+
+
+def _one_blas_thread_here() -> None:
+    """For a thread of the pool, which multiplies for `for_each` alone."""
+    for library in _blas_libraries():
+        if _of_each_thread(library):
+            library.set_num_threads(1)
+
+
 @contextmanager
 def blas_on_one_thread() -> Iterator[None]:
-    """A `with` block in which BLAS uses one thread, also in the process's other Python threads."""
-    _blas_on_one_thread()
+    """A `with` block in which BLAS uses one thread; where its number is the process's, in all Python threads.
+
+    Blocks of several threads may overlap: the first sets the number, the last puts it back.
+    """
+    libraries = _blas_libraries()
+    own = [(library, library.get_num_threads()) for library in libraries if _of_each_thread(library)]
+    for library, _ in own:
+        library.set_num_threads(1)
+    with _state.lock:
+        if _state.callers == 0:
+            shared = [library for library in libraries if not _of_each_thread(library)]
+            _state.blas_before = [(library, n) for library in shared if (n := library.get_num_threads()) != 1]
+            for library, _ in _state.blas_before:
+                _set_blas(library, 1)
+        _state.callers += 1
     try:
         yield
     finally:
-        _blas_as_before()
-
-
-def _blas_on_one_thread() -> None:
-    libraries = _blas_libraries()
-    with _state.lock:
-        if _state.callers == 0:
-            _state.blas_before = [(library, library.get_num_threads()) for library in libraries]
-            for library, before in _state.blas_before:
-                if before != 1:
-                    library.set_num_threads(1)
-        _state.callers += 1
-
-
-def _blas_as_before() -> None:
-    with _state.lock:
-        _state.callers -= 1
-        if _state.callers == 0:
-            for library, before in _state.blas_before:
-                if before != 1:
-                    library.set_num_threads(before)
+        with _state.lock:
+            _state.callers -= 1
+            if _state.callers == 0:
+                for library, before in _state.blas_before:
+                    _set_blas(library, before)
+        for library, before in own:
+            library.set_num_threads(before)
 
 
 # memory
@@ -289,7 +310,7 @@ def _after_fork() -> None:
     _state = _State()
     _local.busy = False
     for library, number in before:
-        library.set_num_threads(number)
+        _set_blas(library, number)
 
 
 if hasattr(os, "register_at_fork"):

@@ -22,6 +22,22 @@ def number_kept():
     threads.set_num_threads(before)
 
 
+def set_blas(number):
+    for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+        threads._set_blas(library, number)
+
+
+@pytest.fixture
+def two_blas_threads():
+    """BLAS has two threads, as it has for a user; tests run with one."""
+    before = blas_threads()
+    set_blas(2)
+    assert set(blas_threads()) == {2}
+    yield
+    for library, number in zip(ThreadpoolController().select(user_api="blas").lib_controllers, before):
+        threads._set_blas(library, number)
+
+
 def blas_threads():
     return [library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers]
 
@@ -147,28 +163,43 @@ def test_several_python_threads_get_right_values(threads_share):
         assert all(np.array_equal(a, b) for a, b in zip(arrays, others))
 
 
-def test_blas_is_put_back_also_after_an_error_and_with_several_callers():
-    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-    before = [library.num_threads for library in libraries]
-    try:
-        for library in libraries:
-            library.set_num_threads(2)
-        inside = []
-        threads.for_each(lambda part: inside.extend(blas_threads()), range(4))
-        assert set(inside) == {1} and set(blas_threads()) == {2}
-        with pytest.raises(ZeroDivisionError):
-            threads.for_each(lambda part: 1 / 0, range(4))
-        assert set(blas_threads()) == {2}
-        square = np.ones((50, 50))
-        workers = [threading.Thread(target=threads.for_each, args=(lambda part: square @ square, range(50))) for _ in range(4)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        assert set(blas_threads()) == {2}
-    finally:
-        for library, number in zip(libraries, before):
-            library.set_num_threads(number)
+def test_blas_is_put_back_also_after_an_error_and_with_several_callers(two_blas_threads):
+    inside = []
+    threads.for_each(lambda part: inside.extend(blas_threads()), range(4))
+    assert set(inside) == {1} and set(blas_threads()) == {2}
+    with pytest.raises(ZeroDivisionError):
+        threads.for_each(lambda part: 1 / 0, range(4))
+    assert set(blas_threads()) == {2}
+    square = np.ones((50, 50))
+    workers = [threading.Thread(target=threads.for_each, args=(lambda part: square @ square, range(50))) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert set(blas_threads()) == {2}
+
+
+@pytest.mark.parametrize("first", ["main", "other"])
+def test_blas_stays_on_one_thread_until_the_last_caller_is_done_whoever_came_first(two_blas_threads, first):
+    """threadpoolctl listens to one Python thread alone, the first that sets a number, until it is told to forget it."""
+    inside, other_is_done, seen = threading.Event(), threading.Event(), []
+
+    def long(part):
+        inside.set()
+        assert other_is_done.wait(30)
+        seen.extend(blas_threads())
+
+    def short():
+        assert inside.wait(30)
+        threads.for_each(lambda part: None, [0])
+        other_is_done.set()
+
+    programs = [lambda: threads.for_each(long, [0]), short]
+    worker = threading.Thread(target=programs[0 if first == "other" else 1])
+    worker.start()
+    programs[1 if first == "other" else 0]()
+    worker.join()
+    assert set(seen) == {1} and set(blas_threads()) == {2}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -15,8 +15,8 @@ import pytest
 import minidl
 
 PACKAGE, TESTS = Path(minidl.__file__).parent, Path(__file__).parents[1]
-DEFENDERS = ["ops/test_convolution_ways.py", "test_threads.py", "nn/test_fuse.py", "test_operations.py", "ops/test_batch_norm_digits.py",
-             "optim/test_optimizers.py"]
+DEFENDERS = ["ops/test_convolution_ways.py", "test_threads.py", "nn/test_fuse.py", "test_operations.py",
+             "ops/test_batch_norm_digits.py", "optim/test_optimizers.py"]
 CHOSEN = "convolution_ways or threads or fuse or faster_kernel_holds or max_pool_of_equal or batch_norm_digits or in_slices"
 
 PLANTS = {
@@ -41,17 +41,12 @@ PLANTS = {
         "    if _local.busy:\n        for part",
         "    if False:\n        for part"),
     "BLAS stays on one thread": (
-        "threads.py",
-        "                if before != 1:\n                    library.set_num_threads(before)",
-        "                pass"),
+        "threads.py", "                    _set_blas(library, before)\n", "                    pass\n"),
     "BLAS is put back by the first of several callers": (
-        "threads.py",
-        "        _state.callers -= 1\n",
-        "        _state.callers = 0\n"),
-    "BLAS keeps its threads in a kernel": (
-        "threads.py",
-        "                    library.set_num_threads(1)",
-        "                    pass"),
+        "threads.py", "            _state.callers -= 1\n", "            _state.callers = 0\n"),
+    "BLAS keeps its threads in a kernel": ("threads.py", "                _set_blas(library, 1)\n", "                pass\n"),
+    "BLAS listens to one Python thread alone": (
+        "threads.py", "        forget(force=True)\n    library", "        pass\n    library"),
     "a forked child waits for its parent's threads": (
         "threads.py",
         "    _state = _State()\n    _local.busy",
