@@ -186,7 +186,7 @@ def our_step(net: Any, images: Any) -> Callable[[], Any]:
 
 def our_inference(net: Any, images: Any) -> Callable[[], Any]:
     """Inference by the fused net; folded when it first runs, so that a training step before it moves what it starts from."""
-    from minidl import no_grad
+    from minidl.autograd import no_grad
     fused: list[Any] = []
 
     def infer() -> Any:
