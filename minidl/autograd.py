@@ -465,7 +465,7 @@ class Tensor:
         leaves = [(leaf, dy, _run_hooks(leaf._hooks, dy)) for leaf, dy in pending.items() if isinstance(leaf, Tensor)]
         for leaf, dy, hooked in leaves:  # all hooks have run: one that raises leaves no .grad half-way
             dy = dy if hooked is dy else hooked.copy()
-            leaf.grad = dy if leaf.grad is None else _sum(leaf.grad, dy)
+            leaf._grad = dy if leaf._grad is None else _sum(leaf._grad, dy)  # checked by Node.backward, or by _run_hooks
 
     def _first_gradient(self, dy: Any) -> Array:
         """The gradient to start from, as an array of our own."""
@@ -484,7 +484,7 @@ class Tensor:
                                 f"got {dy!r:.60}") from None
             dy = to_device(dy, self.device)
         dy = dy.copy()
-        if dy.shape != self.shape or dy.dtype != self.dtype:
+        if dy.shape != self._data.shape or dy.dtype != self._data.dtype:
             raise ValueError(f"backward: the gradient must be {self.dtype} {self.shape} like the tensor, "
                              f"got {dy.dtype} {dy.shape}")
         if device_of(dy) != self.device:
@@ -759,6 +759,8 @@ def _sum(a: Array, b: Array) -> Array:
 
 def _run_hooks(hooks: list[Callable], dy: Array) -> Array:
     """`dy` after every hook has seen it and perhaps replaced it."""
+    if not hooks:
+        return dy
     for hook in list(hooks):
         replacement = hook(dy)
         if replacement is None:

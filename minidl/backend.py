@@ -17,6 +17,8 @@ DEVICES = ("cpu", "cuda")
 
 def _is_cupy(x: Any) -> bool:
     """Whether `x` is a CuPy array. An array of a library that nobody has imported cannot exist."""
+    if type(x) is np.ndarray:
+        return False
     cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(x, cupy.ndarray)
 

@@ -89,9 +89,11 @@ class Function:
 
     def kernels(self, inputs: tuple) -> tuple[Callable, Callable]:
         """Which forward runs on these arrays, and the backward that belongs to it."""
-        if not self._has_faster_kernels() or _settings.plain or not all(
-                type(x) is np.ndarray and x.dtype.char in "fd?bhilqBHILQ" for x in inputs):
+        if not self._has_faster_kernels() or _settings.plain:
             return self.forward, self.backward
+        for x in inputs:
+            if type(x) is not np.ndarray or x.dtype.char not in "fd?bhilqBHILQ":
+                return self.forward, self.backward
         return self.forward_cpu, self.backward_cpu  # type: ignore[return-value]
 
     @classmethod

@@ -159,7 +159,7 @@ def for_each(body: Callable[[Any], None], parts: Sequence[Any]) -> None:
 MOST = 2**20
 """Elements that a part of an elementwise kernel should have at most."""
 
-ENOUGH = 2**16
+ENOUGH = 2**18
 """Elements from which on threads help. Parts are as large as they can be: a thread that comes back from NumPy has to wait for
 the interpreter until the other thread goes into NumPy again, and is woken up late. Calls of some 100 microseconds make that
 rare; smaller parts, which would stay in the cache, lose more than they win."""

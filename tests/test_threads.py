@@ -32,6 +32,8 @@ def two_blas_threads():
     """BLAS has two threads, as it has for a user; tests run with one."""
     before = blas_threads()
     set_blas(2)
+    for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+        library.set_num_threads(2)  # as a user does it: threadpoolctl will listen to this thread alone
     assert set(blas_threads()) == {2}
     yield
     for library, number in zip(ThreadpoolController().select(user_api="blas").lib_controllers, before):

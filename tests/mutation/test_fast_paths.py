@@ -163,7 +163,7 @@ def test_a_bug_in_a_fast_path_turns_its_tests_red(plant, tmp_path):
                "-k", CHOSEN, *(str(TESTS / name) for name in DEFENDERS)]
     try:
         done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTEST_ADDOPTS": ""},
-                              capture_output=True, text=True, timeout=120)
+                              capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
         return  # threads that wait for each other are noticed, too
     print(done.stdout[-1500:], done.stderr[-500:])
