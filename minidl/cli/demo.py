@@ -48,10 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=between(100, 3500), metavar="N",
                         help="train on the first N (100 to 3500) of the training images; with this option nothing is judged")
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="for first weights, order of the images "
-                        "and flips; the same seed gives the same accuracies on one machine (default: 0)")
-    parser.add_argument("--threads", type=between(1, os.cpu_count() or 1), default=1, metavar="N",
-                        help="threads of each matrix product "
-                        "(default: 1; the products are small, and on a busy machine threads wait for each other)")
+                        "and flips; the same seed and number of threads give the same accuracies on one machine (default: 0)")
+    parser.add_argument("--threads", type=between(1, os.cpu_count() or 1), metavar="N",
+                        help="threads that the kernels use (default: MINIDL_NUM_THREADS, else all usable cores)")
     parser.add_argument("--out", type=place, default=Path("minidl-demo"), metavar="DIR",
                         help="folder for the pictures, made if missing (default: minidl-demo)")
     parser.add_argument("--json", type=place, metavar="FILE", help="also write all numbers to this file, replacing it")
@@ -74,15 +73,20 @@ def run(args: argparse.Namespace) -> int:
 
 def _train_and_show(args: argparse.Namespace, start: float) -> int:
     from rich.console import Console
-    from threadpoolctl import threadpool_limits
 
+    from minidl import threads
     from minidl.train import fashion, predict
     console, recipes = Console(highlight=False), _recipes(args)
     data = fashion.load(max(recipe.train_images for recipe in recipes.values()))
     _announce(console, args, recipes, data)
-    with threadpool_limits(args.threads, user_api="blas"):
+    threads_before = threads.get_num_threads()
+    args.threads = args.threads or threads_before
+    threads.set_num_threads(args.threads)
+    try:
         trained = _train(console, args.seed, recipes, data)
         scores = {name: predict(net, data.test_images) for name, (net, _, _) in trained.items()}
+    finally:
+        threads.set_num_threads(threads_before)
     results = [_result(name, trained[name], scores[name], data) for name in args.nets]
     best = max(results, key=lambda result: result.validation_accuracy)
     _show(console, results)

@@ -246,7 +246,7 @@ def test_googlenet_normalises_behind_pool1_and_before_pool2_with_alpha_by_5():
     names = [name for name, _ in net.named_children()]
     assert names[:7] == ["conv1", "maxpool1", "norm1", "conv2", "conv3", "norm2", "maxpool2"]
     order = []
-    with nn.module.watch_calls(_noting(net, order)):
+    with nn.calls.watch_calls(_noting(net, order)):
         net.eval()(images(1, 3, 96, 96))
     assert [name for name in order if name in names][:7] == names[:7]
     x = 30 * images(1, 8, 3, 3)  # far from 0, where the normalisation acts
