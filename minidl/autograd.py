@@ -89,6 +89,11 @@ def computing() -> bool:
     return not _settings.shapes_only
 
 
+def recording() -> bool:
+    """Whether a graph is being recorded: then what one operation was given, another may have saved for its gradient."""
+    return _settings.recording
+
+
 def watch(callback: Callable[[Function, tuple, Any], None]):
     """A `with` block in which `callback(function, inputs, output)` sees every applied operation (arrays, not tensors)."""
     if not callable(callback):

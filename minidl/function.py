@@ -77,7 +77,8 @@ class Function:
 
     forward_cpu: ClassVar[Callable | None] = None
     backward_cpu: ClassVar[Callable | None] = None
-    """The same as `forward` and `backward`, faster, for NumPy arrays of float32 and float64. Both or none."""
+    """The same as `forward` and `backward`, faster, for NumPy arrays of float32, float64, integers and booleans. Both or
+    none."""
 
     def forward(self, *inputs: Array) -> Array:
         """The output array, computed from the input arrays."""
@@ -92,7 +93,7 @@ class Function:
         if not self._has_faster_kernels() or _settings.plain:
             return self.forward, self.backward
         for x in inputs:
-            if type(x) is not np.ndarray or x.dtype.char not in "fd?bhilqBHILQ":
+            if type(x) is not np.ndarray or x.dtype.char not in "fd?bhilqBHILQ" or not x.dtype.isnative:
                 return self.forward, self.backward
         return self.forward_cpu, self.backward_cpu  # type: ignore[return-value]
 

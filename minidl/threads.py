@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+MOST_THREADS = 1024
+
 LARGEST_SCRATCH = 64 * 2**20
 """Bytes of scratch memory that each thread keeps between calls; what a kernel needs beyond that is given back at once."""
 
@@ -65,8 +67,8 @@ def set_num_threads(n: int) -> None:
     global _threads
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
         raise TypeError(f"set_num_threads: needs a whole number, got {n!r} ({type(n).__name__})")
-    if n < 1:
-        raise ValueError(f"set_num_threads: needs at least 1 thread, got {n}")
+    if not 1 <= n <= MOST_THREADS:
+        raise ValueError(f"set_num_threads: needs from 1 to {MOST_THREADS} threads, got {n}")
     with _state.lock:
         pool, _state.pool, _threads = _state.pool, None, int(n)
     if pool is not None:
@@ -84,8 +86,8 @@ def get_num_threads() -> int:
 def _threads_at_start() -> int:
     wanted = os.environ.get("MINIDL_NUM_THREADS", "").strip()
     if wanted:
-        if not wanted.isdecimal() or int(wanted) < 1:
-            raise ValueError(f"MINIDL_NUM_THREADS must be a whole number of at least 1, got {wanted!r}: "
+        if not (wanted.isascii() and wanted.isdecimal()) or not 1 <= int(wanted[:9]) <= MOST_THREADS:
+            raise ValueError(f"MINIDL_NUM_THREADS must be a whole number from 1 to {MOST_THREADS}, got {wanted!r}: "
                              "set it to the number of threads, or unset it for all cores")
         return int(wanted)
     affinity = getattr(os, "sched_getaffinity", None)  # Linux: the cores that this process may use
@@ -144,7 +146,12 @@ def for_each(body: Callable[[Any], None], parts: Sequence[Any]) -> None:
             _local.busy = False
 
     with blas_on_one_thread():
-        others = [_pool(helpers).submit(work) for _ in range(helpers)]
+        others = []
+        for _ in range(helpers):
+            try:
+                others.append(_pool(helpers).submit(work))
+            except RuntimeError:  # the interpreter is ending, or set_num_threads has just closed this pool: fewer do the work
+                break
         error = None
         try:
             work()
@@ -153,7 +160,10 @@ def for_each(body: Callable[[Any], None], parts: Sequence[Any]) -> None:
         for other in others:
             error = error or other.exception()
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error, others  # else the error holds this frame and the frame the error, with all arrays in between
 
 
 MOST = 2**20
@@ -236,21 +246,23 @@ def blas_on_one_thread() -> Iterator[None]:
     own = [(library, library.get_num_threads()) for library in libraries if _of_each_thread(library)]
     for library, _ in own:
         library.set_num_threads(1)
-    with _state.lock:
-        if _state.callers == 0:
+    state = _state  # a child forked in the block has another one, in which it has not entered
+    with state.lock:
+        if state.callers == 0:
             shared = [library for library in libraries if not _of_each_thread(library)]
-            _state.blas_before = [(library, n) for library in shared if (n := library.get_num_threads()) != 1]
-            for library, _ in _state.blas_before:
+            state.blas_before = [(library, n) for library in shared if (n := library.get_num_threads()) != 1]
+            for library, _ in state.blas_before:
                 _set_blas(library, 1)
-        _state.callers += 1
+        state.callers += 1
     try:
         yield
     finally:
-        with _state.lock:
-            _state.callers -= 1
-            if _state.callers == 0:
-                for library, before in _state.blas_before:
-                    _set_blas(library, before)
+        if state is _state:
+            with state.lock:
+                state.callers -= 1
+                if state.callers == 0:
+                    for library, before in state.blas_before:
+                        _set_blas(library, before)
         for library, before in own:
             library.set_num_threads(before)
 
@@ -290,7 +302,7 @@ def keep_freed_memory() -> None:
     if _allocator_set:
         return
     _allocator_set = True
-    if os.environ.get("MINIDL_MALLOC", "1") == "0" or not sys.platform.startswith("linux"):
+    if os.environ.get("MINIDL_MALLOC", "1").lower() in ("0", "false", "off", "no") or not sys.platform.startswith("linux"):
         return
     try:
         libc = ctypes.CDLL(None)

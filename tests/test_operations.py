@@ -136,6 +136,13 @@ def test_relu_in_place_takes_the_memory_of_its_input_only_where_no_graph_needs_i
                 assert np.shares_memory(run(x, True), x) and x.tolist() == [0, 2]
                 wide = np.array([[-1.0, 2.0], [3.0, -4.0]])
                 assert run(wide[:, 0], False).tolist() == [0, 3] and wide[0, 0] == -1, "a view is somebody's memory"
+            w = minidl.Tensor(np.eye(2), requires_grad=True)
+            x = np.array([[-1.0, 2.0]])
+            y = ops.linear(x_tensor := minidl.Tensor(x), w)
+            ops.relu(x_tensor, inplace=True)
+            y.backward(np.ones((1, 2)))
+            assert w.grad.tolist() == [[-1, 2], [-1, 2]] and x.tolist() == [[-1, 2]], "another's gradient needs it"
+            with minidl.no_grad():
                 fixed = np.array([-1.0])
                 fixed.flags.writeable = False
                 assert run(fixed, False).tolist() == [0] and fixed.tolist() == [-1]

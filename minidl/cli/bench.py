@@ -21,10 +21,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from minidl.cli.arguments import at_least, place
+from minidl.cli.arguments import at_least, number, place
 from minidl.cli.errors import UserError
 from minidl.cli.files import writable_file, write_json
 from minidl.cli.networks import find_network
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `minidl bench`."""
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"networks (default: {', '.join(SUITE)}); see `minidl models`")
     parser.add_argument("--batch", type=at_least(1), metavar="N", help="images in a batch (default: the suite's, else 8)")
-    parser.add_argument("--width", type=float, default=1.0, metavar="F", help="factor for the channels (default: 1)")
+    parser.add_argument("--width", type=number, default=1.0, metavar="F", help="factor for the channels (default: 1)")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--train", action="store_true", help="training steps alone")
     mode.add_argument("--inference", action="store_true", help="inference alone")
@@ -84,7 +85,10 @@ def run(args: argparse.Namespace) -> int:
     for name in names:
         batch = args.batch or SUITE.get(name, 8)
         with console.status(f"building {name}"):
-            programs = prepare(name, batch, args.width, against)
+            try:
+                programs = prepare(name, batch, args.width, against)
+            except (ValueError, MemoryError) as error:
+                raise UserError(f"{name} with --width {args.width:g} and --batch {batch}: {error}") from None
         for mode in modes:
             with console.status(f"{name}, {mode}: {args.runs + 1} runs of each"):
                 pair = interleaved(*programs[mode], args.runs)
@@ -94,9 +98,9 @@ def run(args: argparse.Namespace) -> int:
                     memory = {who: peak_memory(name, batch, args.width, who) for who in ("minidl", against) if who}
             rows.append(row_of(name, batch, mode, pair, memory))
             _print_row(console, rows[-1])
+            if args.json is not None:
+                write_json(args.json, {"machine": machine, "rows": rows})
         del programs
-    if args.json is not None:
-        write_json(args.json, {"machine": machine, "rows": rows})
     return 0
 
 
@@ -280,6 +284,8 @@ def measure_memory(name: str, batch: int, width: float, who: str) -> None:
     size = (net if who == "minidl" else pattern)
     images = np.random.default_rng(0).standard_normal((batch, size.in_channels, size.image_size, size.image_size), np.float32)
     step = make(net, images)
+    with suppress(OSError):  # the largest size so far is forgotten: building may have been larger than what it left
+        Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     for _ in range(MEMORY_STEPS):
         step()

@@ -94,7 +94,7 @@ def _members(data: memoryview, account: Account) -> Iterator[tuple[str, str]]:
         at, more = member.end(), member[3] == ","
         account.charge(TEXT + _width(member[1]) * len(member[1]))
         yield _parsed(member[1]), member[2]
-    if text[at:].strip(" \t\n\r}"):
+    if at > 1 and text[at:].strip(" \t\n\r"):
         raise _unsound(f"the header goes on behind its end, at character {at}")
 
 

@@ -89,6 +89,8 @@ class Conv2d(Module):
     With groups, each group of outputs sees its own group of inputs only (Krizhevsky et al. 2012, section 3.5).
     """
 
+    can_be_folded = True
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, *,
                  groups: int = 1, bias: bool = True) -> None:
         self.in_channels = whole_number("Conv2d", "in_channels", in_channels)

@@ -67,6 +67,7 @@ class BatchNorm1d(_BatchNorm):
     """
 
     axes = {2: "(N, C)", 3: "(N, C, L)"}
+    can_be_folded = True
 
 
 class BatchNorm2d(_BatchNorm):
@@ -78,6 +79,7 @@ class BatchNorm2d(_BatchNorm):
     """
 
     axes = {4: "images (N, C, H, W)"}
+    can_be_folded = True
 
 
 class LocalResponseNorm(Module):

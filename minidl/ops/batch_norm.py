@@ -65,27 +65,25 @@ class BatchNorm(Function):
 
     def forward_cpu(self, x: Array, w: Array, b: Array) -> Array:
         self.output_shape(x.shape, w.shape, b.shape)
-        self.count = x.size // x.shape[1]
+        self.count = x.shape[0] * math.prod(x.shape[2:])
         self.x, self.w, y = cpu.rows(x), w, np.empty(x.shape, x.dtype)
         mean, var = cpu.statistics(self.x)
-        self.inv = 1 / np.sqrt(var + self.eps)  # float64, as the other numbers per channel
+        self.inv = 1 / np.sqrt(var + self.eps)  # float64, as the mean
         self.true_mean = mean
         self.mean, self.var = mean.astype(x.dtype), var.astype(x.dtype)
-        scale = w * self.inv
-        cpu.affine(self.x, scale.astype(x.dtype), (b - mean * scale).astype(x.dtype), cpu.rows(y))
+        cpu.normalise(self.x, mean, self.inv, w, b, cpu.rows(y))
         return y
 
     def backward_cpu(self, dy: Array) -> tuple:
         rows = cpu.rows(dy)
-        total, product = cpu.gradient_sums(self.x, rows, self.mean, 1 / self.inv)
-        db, dw = total, product * self.inv
+        db, product = cpu.gradient_sums(self.x, rows, self.true_mean, self.inv)
+        dw = product * self.inv
         dx = None
         if self.needs[0]:
             scale = self.w * self.inv
-            h = -scale * self.inv * dw / self.count
-            c = -scale * db / self.count - h * self.true_mean
             dx = np.empty(dy.shape, dy.dtype)
-            cpu.gradient(self.x, rows, scale.astype(dy.dtype), h.astype(dy.dtype), c.astype(dy.dtype), cpu.rows(dx))
+            cpu.gradient(self.x, rows, self.true_mean, self.inv, scale, -scale * self.inv * dw / self.count,
+                         -scale * db / self.count, cpu.rows(dx))
         return dx, dw.astype(dy.dtype), db.astype(dy.dtype)
 
     def backward(self, dy: Array) -> tuple:
@@ -158,16 +156,17 @@ class BatchNormEval(Function):
         self.check_variance(var)
         self.x, self.w, self.mean, self.scale = cpu.rows(x), w, mean, 1 / np.sqrt(var + self.eps)
         y = np.empty(x.shape, x.dtype)
-        cpu.affine(self.x, w * self.scale, b - mean * w * self.scale, cpu.rows(y))
+        cpu.normalise(self.x, mean, self.scale, w, b, cpu.rows(y))
         return y
 
     def backward_cpu(self, dy: Array) -> tuple:
-        total, product = cpu.gradient_sums(self.x, cpu.rows(dy), self.mean, 1 / self.scale)
+        total, product = cpu.gradient_sums(self.x, cpu.rows(dy), self.mean, self.scale)
         db, dw = total.astype(dy.dtype), (product * self.scale).astype(dy.dtype)
         dx = None
         if self.needs[0]:
             dx = np.empty(dy.shape, dy.dtype)
-            cpu.affine(cpu.rows(dy), self.w * self.scale, np.zeros_like(self.w), cpu.rows(dx))
+            zero = np.zeros_like(self.w)
+            cpu.normalise(cpu.rows(dy), zero, self.scale, self.w, zero, cpu.rows(dx))
         return dx, dw, db, -db * self.w * self.scale, -0.5 * dw * self.w * self.scale**2
 
     def check_variance(self, var: Array) -> None:

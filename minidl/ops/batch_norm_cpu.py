@@ -65,31 +65,50 @@ def sums_of(a: np.ndarray, x: np.ndarray, k: np.ndarray | None) -> tuple[np.ndar
     return sums.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)
 
 
-def affine(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, y: np.ndarray) -> None:
-    """y = x * scale + shift, per channel; y (N, C, pixels)."""
+def is_far(mean: np.ndarray, inv: np.ndarray) -> bool:
+    """Whether some channel's mean is so large beside its deviation, 1 / inv, that differences of large numbers lose digits."""
+    return bool(((mean * inv) ** 2 > FAR).any())
+
+
+def normalise(x: np.ndarray, mean: np.ndarray, inv: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
+    """y = w * (x - mean) * inv + b, per channel; y (N, C, pixels). As x * scale + shift, unless the mean is large."""
+    scale = (w * inv).astype(x.dtype)
+    far, center = is_far(mean, inv), mean.astype(x.dtype)
+    shift = b.astype(x.dtype) if far else (b - mean * w * inv).astype(x.dtype)
+
     def body(index: tuple) -> None:
-        part = y[index]
-        np.multiply(x[index], column(scale, index), out=part)
+        part, source = y[index], x[index]
+        if far:
+            np.subtract(source, column(center, index), out=part)
+            source = part
+        np.multiply(source, column(scale, index), out=part)
         part += column(shift, index)
 
     for_each(body, split(x.shape))
 
 
-def gradient_sums(x: np.ndarray, dy: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def gradient_sums(x: np.ndarray, dy: np.ndarray, mean: np.ndarray, inv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(sum of dy, sum of dy * (x - mean)) of every channel, in float64."""
-    if (mean**2 > FAR * deviation**2).any() or x.dtype == np.float64:
-        return sums_of(dy, x, mean)
+    if is_far(mean, inv) or x.dtype == np.float64:
+        return sums_of(dy, x, mean.astype(x.dtype))
     total, product = sums_of(dy, x, None)
     return total, product - mean.astype(np.float64) * total
 
 
-def gradient(x: np.ndarray, dy: np.ndarray, g: np.ndarray, h: np.ndarray, c: np.ndarray, dx: np.ndarray) -> None:
-    """dx = dy * g + x * h + c, per channel."""
+def gradient(x: np.ndarray, dy: np.ndarray, mean: np.ndarray, inv: np.ndarray, g: np.ndarray, h: np.ndarray, c: np.ndarray,
+             dx: np.ndarray) -> None:
+    """dx = dy * g + (x - mean) * h + c, per channel. As dy * g + x * h + (c - mean * h), unless the mean is large."""
+    far, center = is_far(mean, inv), mean.astype(x.dtype)
+    g, h, c = (a.astype(x.dtype) for a in (g, h, c if far else c - mean * h))
+
     def body(index: tuple) -> None:
-        part = dx[index]
+        part, source = dx[index], x[index]
         other, = scratch(x.dtype, part.shape)
+        if far:
+            np.subtract(source, column(center, index), out=other)
+            source = other
         np.multiply(dy[index], column(g, index), out=part)
-        np.multiply(x[index], column(h, index), out=other)
+        np.multiply(source, column(h, index), out=other)
         part += other
         part += column(c, index)
 

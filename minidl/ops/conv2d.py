@@ -34,6 +34,7 @@ def conv_method(method: str) -> Iterator[None]:
     winograd  Winograd's algorithm wherever it can be (3x3, stride 1, float32), else "threads"
 
     Outside, each convolution goes the way that was fastest for its shape when measured. Backward goes the way of its forward.
+    It holds for the current thread.
     """
     if method not in METHODS:
         raise ValueError(f"conv_method: must be one of {', '.join(METHODS)}, got {method!r}")

@@ -11,9 +11,10 @@ from minidl.function import Function, Refusal, Sample
 from minidl.threads import for_each, shares
 
 
-def shares_of_weights(count: int, each: int) -> list[slice]:
-    """range(count) in a part per thread, if a thread then has some 2**18 weights, where one of `count` has `each`."""
-    return shares(count, least=2**18 // each)
+def shares_of_work(count: int, each: int) -> list[slice]:
+    """range(count) in a part per thread, if a thread then has some 2**20 multiplications to do, where one of `count` takes
+    `each`."""
+    return shares(count, least=2**20 // max(1, each))
 
 
 class Linear(Function):
@@ -44,14 +45,31 @@ class Linear(Function):
         self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
         self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        turned, y = np.empty((len(w), len(rows)), x.dtype), np.empty((len(rows), len(w)), x.dtype)
+        y = np.empty((len(rows), len(w)), x.dtype)
+        if len(rows) > len(w):
+            self.by_rows(rows, w, b, y)
+        else:
+            self.by_weights(rows, w, b, y)
+        return y.reshape(shape)
 
-        def body(part: slice) -> None:  # a row of w after the other, as they lie in memory
+    def by_rows(self, rows: Array, w: Array, b: Array | None, y: Array) -> None:
+        """y = rows @ w.T + b; each thread has some of the rows."""
+        def body(part: slice) -> None:
+            np.matmul(rows[part], w.T, out=y[part])
+            if b is not None:
+                y[part] += b
+
+        for_each(body, shares_of_work(len(rows), w.size))
+
+    def by_weights(self, rows: Array, w: Array, b: Array | None, y: Array) -> None:
+        """The same, turned: each thread has some of the weights, and reads them as they lie in memory."""
+        turned = np.empty((len(w), len(rows)), y.dtype)
+
+        def body(part: slice) -> None:
             np.matmul(w[part], rows.T, out=turned[part])
             y[:, part] = turned[part].T if b is None else turned[part].T + b[part]
 
-        for_each(body, shares_of_weights(*w.shape))
-        return y.reshape(shape)
+        for_each(body, shares_of_work(len(w), rows.size))
 
     def backward_cpu(self, dy: Array) -> tuple:
         F, D = self.w_shape
@@ -66,11 +84,15 @@ class Linear(Function):
     def gradient_of_x(self, rows: Array) -> Array:
         F, D = self.w_shape
         dx = np.empty((len(rows), D), rows.dtype)
+        many = len(rows) > F
 
         def body(part: slice) -> None:
-            np.matmul(rows, self.w[:, part], out=dx[:, part])
+            if many:
+                np.matmul(rows[part], self.w, out=dx[part])
+            else:
+                np.matmul(rows, self.w[:, part], out=dx[:, part])
 
-        for_each(body, shares_of_weights(D, F))
+        for_each(body, shares_of_work(len(rows), F * D) if many else shares_of_work(D, rows.size))
         return dx
 
     def gradient_of_w(self, rows: Array) -> Array:
@@ -80,7 +102,7 @@ class Linear(Function):
         def body(part: slice) -> None:
             np.matmul(rows[:, part].T, x, out=dw[part])
 
-        for_each(body, shares_of_weights(F, D))
+        for_each(body, shares_of_work(F, x.size))
         return dw
 
     def output_shape(self, x: tuple, w: tuple, b: tuple | None = None) -> tuple[int, ...]:  # type: ignore[override]
@@ -117,6 +139,7 @@ class Linear(Function):
         yield (rng.standard_normal((2, 3)), w), {}
         yield (rng.standard_normal((3, 5)), rng.standard_normal((2, 5))), {}  # fewer outputs than inputs
         yield (rng.standard_normal((2, 5, 3)), w, b), {}
+        yield (rng.standard_normal((5, 3)), w), {}  # more rows than outputs
         yield (rng.standard_normal(3), w, b), {}
         yield (rng.standard_normal((0, 3)), w, b), {}
 

@@ -94,6 +94,7 @@ class MaxPool2d(Function):
         yield (apart(1, 1, 2, 1),), dict(kernel_size=(3, 1), stride=2, ceil_mode=True)  # one window, larger than the image
         yield (apart(1, 2, 6, 7),), dict(kernel_size=(1, 2), stride=3)  # stride > kernel
         yield (apart(0, 2, 4, 4),), {}
+        yield (apart(1, 1, 0, 4),), dict(kernel_size=2, padding=1)  # windows of nothing but padding
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:

@@ -10,6 +10,7 @@ the end of a row makes up are left out at the end. So
 
 and every call of NumPy runs over a long contiguous vector. Threads share images and channels.
 """
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ class Grid(NamedTuple):
         """The shift of the window's last place."""
         return (self.kernel[0] - 1) // self.stride[0] * self.plane[1] + (self.kernel[1] - 1) // self.stride[1]
 
-    def places(self) -> Iterator[tuple[int, int, int]]:
+    def shifts(self) -> Iterator[tuple[int, int, int]]:
         """(row and column of its plane, shift) of each place of the window, row by row."""
         for kh in range(self.kernel[0]):
             for kw in range(self.kernel[1]):
@@ -67,7 +68,7 @@ class Grid(NamedTuple):
 
     def image(self, vector: np.ndarray, like: np.ndarray) -> np.ndarray:
         """A vector as images (..., height, width), as many as `like` has."""
-        return vector[:like[..., 0, 0].size * self.plane[0] * self.plane[1]].reshape(*like.shape[:-2], *self.plane)
+        return vector[:math.prod(like.shape[:-2]) * self.plane[0] * self.plane[1]].reshape(*like.shape[:-2], *self.plane)
 
 
 def max_pool(x: np.ndarray, y: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> None:
@@ -77,11 +78,11 @@ def max_pool(x: np.ndarray, y: np.ndarray, kernel: Pair, stride: Pair, padding: 
 
     def body(index: tuple) -> None:
         part = x[index]
-        length = part[..., 0, 0].size * grid.plane[0] * grid.plane[1]
+        length = math.prod(part.shape[:-2]) * grid.plane[0] * grid.plane[1]
         planes, largest = scratch(x.dtype, (*grid.planes, length + grid.last_shift), (length,))
         grid.into_planes(part, planes, -np.inf)
         largest[...] = -np.inf
-        for i, j, shift in grid.places():
+        for i, j, shift in grid.shifts():
             np.maximum(largest, planes[i, j, shift:shift + length], out=largest)
         y[index] = grid.image(largest, part)[..., :OH, :OW]
 
@@ -90,13 +91,14 @@ def max_pool(x: np.ndarray, y: np.ndarray, kernel: Pair, stride: Pair, padding: 
 
 def max_pool_gradient(x: np.ndarray, y: np.ndarray, dy: np.ndarray, dx: np.ndarray, kernel: Pair, stride: Pair,
                       padding: Pair) -> None:
-    """Fills dx (N, C, H, W): each dy goes to the first place of its window that equals y."""
+    """Fills dx (N, C, H, W): each dy goes to the first place of its window that equals y. NaN equals nothing: no place gets
+    it."""
     OH, OW = y.shape[2:]
     grid = Grid(x.shape[2:], (OH, OW), kernel, stride, padding)
 
     def body(index: tuple) -> None:
         part, target = x[index], dx[index]
-        length = part[..., 0, 0].size * grid.plane[0] * grid.plane[1]
+        length = math.prod(part.shape[:-2]) * grid.plane[0] * grid.plane[1]
         planes, dplanes, largest, gradient, share = scratch(
             x.dtype, (*grid.planes, length + grid.last_shift), (*grid.planes, length + grid.last_shift), *[(length,)] * 3)
         grid.into_planes(part, planes, np.nan)  # what equals nothing lies around the images
@@ -107,7 +109,7 @@ def max_pool_gradient(x: np.ndarray, y: np.ndarray, dy: np.ndarray, dx: np.ndarr
         dplanes[...] = 0
         waiting = np.ones(length, bool)  # windows whose largest has not been met yet
         met = np.empty(length, bool)
-        for i, j, shift in grid.places():
+        for i, j, shift in grid.shifts():
             np.equal(planes[i, j, shift:shift + length], largest, out=met)
             met &= waiting
             waiting ^= met
@@ -120,7 +122,7 @@ def max_pool_gradient(x: np.ndarray, y: np.ndarray, dy: np.ndarray, dx: np.ndarr
     for_each(body, split(x.shape))
 
 
-def places(size: Pair, output: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Iterator[tuple[tuple, tuple]]:
+def window_places(size: Pair, output: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Iterator[tuple[tuple, tuple]]:
     """For each place of the window, row by row: (windows that have a pixel there, these pixels), as indices of (rows,
     columns)."""
     for kh in range(kernel[0]):
@@ -132,7 +134,7 @@ def places(size: Pair, output: Pair, kernel: Pair, stride: Pair, padding: Pair) 
 
 def sum_pool(x: np.ndarray, y: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, divisor: np.ndarray) -> None:
     """Fills y (N, C, OH, OW) with the sum of every window of x (N, C, H, W), divided by `divisor` (OH, OW)."""
-    whole = tuple(places(x.shape[2:], y.shape[2:], kernel, stride, padding))
+    whole = tuple(window_places(x.shape[2:], y.shape[2:], kernel, stride, padding))
 
     def body(index: tuple) -> None:
         y[index] = 0
@@ -145,7 +147,7 @@ def sum_pool(x: np.ndarray, y: np.ndarray, kernel: Pair, stride: Pair, padding: 
 
 def sum_pool_gradient(dy: np.ndarray, dx: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, divisor: np.ndarray) -> None:
     """Fills dx (N, C, H, W): each dy, divided, goes to all places of its window."""
-    whole = tuple(places(dx.shape[2:], dy.shape[2:], kernel, stride, padding))
+    whole = tuple(window_places(dx.shape[2:], dy.shape[2:], kernel, stride, padding))
 
     def body(index: tuple) -> None:
         share = dy[index] / divisor

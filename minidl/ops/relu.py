@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from minidl.arithmetic.broadcasting import over_elements
-from minidl.autograd import Tensor, apply
+from minidl.autograd import Tensor, apply, recording
 from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample, check_flag
 from minidl.threads import in_parts
@@ -66,4 +66,6 @@ def relu(x: Tensor, inplace: bool = False) -> Tensor:
 
     inplace: while no graph is recorded, it takes the memory of x, which must not be used again.
     """
-    return apply(ReLU(inplace), x)
+    function = ReLU(inplace)
+    function.inplace = inplace and not recording()
+    return apply(function, x)

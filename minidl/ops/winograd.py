@@ -15,8 +15,9 @@ as a column of 36 numbers is transformed by the Kronecker product of B^T with it
     y = (A^T x A^T) M            16x36 times 36x(filters * tiles)
 
 Tiles are gathered, transformed and scattered a few channels at a time, so that the copies stay in the cache; the products take
-as many tiles as MOST allows. Multiplying by 4 and 5 and taking differences costs digits: errors are some 1e-6 of the largest
-output, in float32, against 1e-7 for the definition. dw is the adjoint: dM = (A x A) dy, dU[p] = dM[p] V[p]^T, dw = G^T dU G.
+as many tiles as MOST allows. Multiplying by 4 and 5 and taking differences costs digits: errors are some 1e-5 of the largest
+output, in float32, against 4e-7 for the definition; and one infinity makes NaNs of its whole tiles. dw is the adjoint:
+dM = (A x A) dy, dU[p] = dM[p] V[p]^T, dw = G^T dU G.
 """
 from typing import NamedTuple
 
@@ -60,23 +61,28 @@ def winograd(x: np.ndarray, U: np.ndarray, b: np.ndarray | None, y: np.ndarray, 
     """Fills y (N, F, OH, OW) with the convolution of x (N, C, H, W) by the kernel that U (36, F, C) is made of, plus b."""
     (F, C), (N, _, OH, OW) = U.shape[1:], y.shape
     TH, TW = -(-OH // 4), -(-OW // 4)
-    todo = blocks(N, TH, TW, C + F)
-    for block in todo:
-        count, T = _size(block, TW)
-        V, M = np.empty((36, C, T), x.dtype), np.empty((36, F, T), x.dtype)
-        transform_input(x, V, block, TW, padding)
+    for block in blocks(N, TH, TW, C + F):
+        winograd_block(x, U, b, y, padding, block, TW)
 
-        def multiply(points: slice, V: np.ndarray = V, M: np.ndarray = M) -> None:
-            np.matmul(U[points], V[points], out=M[points])
 
-        def to_y(filters: slice, block: Block = block, M: np.ndarray = M) -> None:
-            done = y[block.images, filters, 4 * block.rows.start:4 * block.rows.stop]
-            inverse_transform(M[:, filters], done, TW)
-            if b is not None:
-                done += b[filters, None, None]
+def winograd_block(x: np.ndarray, U: np.ndarray, b: np.ndarray | None, y: np.ndarray, padding: Pair, block: Block,
+                   TW: int) -> None:
+    """The part of y that is the block's tiles."""
+    (F, C), T = U.shape[1:], tiles_of(block, TW)
+    V, M = np.empty((36, C, T), x.dtype), np.empty((36, F, T), x.dtype)
+    transform_input(x, V, block, TW, padding)
 
-        for_each(multiply, ranges(36, 3))
-        for_each(to_y, even(F, max(1, COLUMNS // T), get_num_threads()))
+    def multiply(points: slice) -> None:
+        np.matmul(U[points], V[points], out=M[points])
+
+    def to_y(filters: slice) -> None:
+        done = y[block.images, filters, 4 * block.rows.start:4 * block.rows.stop]
+        inverse_transform(M[:, filters], done, TW)
+        if b is not None:
+            done += b[filters, None, None]
+
+    for_each(multiply, ranges(36, 3))
+    for_each(to_y, even(F, max(1, COLUMNS // T), get_num_threads()))
 
 
 def winograd_dw(x: np.ndarray, dy: np.ndarray, padding: Pair) -> np.ndarray:
@@ -85,20 +91,7 @@ def winograd_dw(x: np.ndarray, dy: np.ndarray, padding: Pair) -> np.ndarray:
     TH, TW = -(-OH // 4), -(-OW // 4)
     dU = np.zeros((36, F, C), x.dtype)
     for block in blocks(N, TH, TW, C + F):
-        count, T = _size(block, TW)
-        V, dM = np.empty((36, C, T), x.dtype), np.empty((36, F, T), x.dtype)
-        transform_input(x, V, block, TW, padding)
-
-        def from_dy(filters: slice, block: Block = block, dM: np.ndarray = dM) -> None:
-            adjoint_transform(dy[block.images, filters, 4 * block.rows.start:4 * block.rows.stop], dM[:, filters], TW)
-
-        def multiply(p: int, V: np.ndarray = V, dM: np.ndarray = dM) -> None:
-            product, = scratch(x.dtype, (F, C))
-            np.matmul(dM[p], V[p].T, out=product)
-            dU[p] += product
-
-        for_each(from_dy, even(F, max(1, COLUMNS // T), get_num_threads()))
-        for_each(multiply, range(36))
+        add_block(x, dy, dU, padding, block, TW)
     dw = np.empty((F, C, 3, 3), x.dtype)
 
     def back(filters: slice) -> None:
@@ -106,6 +99,24 @@ def winograd_dw(x: np.ndarray, dy: np.ndarray, padding: Pair) -> np.ndarray:
 
     for_each(back, even(F, max(1, COLUMNS // C), get_num_threads()))
     return dw
+
+
+def add_block(x: np.ndarray, dy: np.ndarray, dU: np.ndarray, padding: Pair, block: Block, TW: int) -> None:
+    """dU (36, F, C) += what the block's tiles add."""
+    (F, C), T = dU.shape[1:], tiles_of(block, TW)
+    V, dM = np.empty((36, C, T), x.dtype), np.empty((36, F, T), x.dtype)
+    transform_input(x, V, block, TW, padding)
+
+    def from_dy(filters: slice) -> None:
+        adjoint_transform(dy[block.images, filters, 4 * block.rows.start:4 * block.rows.stop], dM[:, filters], TW)
+
+    def multiply(p: int) -> None:
+        product, = scratch(x.dtype, (F, C))
+        np.matmul(dM[p], V[p].T, out=product)
+        dU[p] += product
+
+    for_each(from_dy, even(F, max(1, COLUMNS // T), get_num_threads()))
+    for_each(multiply, range(36))
 
 
 def transformed_kernel(w: np.ndarray, turned: bool = False) -> np.ndarray:
@@ -124,7 +135,7 @@ def transformed_kernel(w: np.ndarray, turned: bool = False) -> np.ndarray:
 def transform_input(x: np.ndarray, V: np.ndarray, block: Block, TW: int, padding: Pair) -> None:
     """Fills V (36, C, tiles) with B^T d B of the block's tiles."""
     (H, W), (PH, PW) = x.shape[2:], padding
-    count, T = _size(block, TW)
+    count, T = block.images.stop - block.images.start, tiles_of(block, TW)
     top = 4 * block.rows.start - PH  # the first row of the image that the block sees; may lie above it
     height, width = 4 * (block.rows.stop - block.rows.start) + 2, 4 * TW + 2
     rows = slice(max(top, 0), min(top + height, H))
@@ -180,7 +191,6 @@ def adjoint_transform(dy: np.ndarray, dM: np.ndarray, TW: int) -> None:
     np.matmul(A_T2.T, tiles, out=dM.reshape(36, F * T))
 
 
-def _size(block: Block, TW: int) -> tuple[int, int]:
-    """(images, tiles) of a block."""
-    count = block.images.stop - block.images.start
-    return count, count * (block.rows.stop - block.rows.start) * TW
+def tiles_of(block: Block, TW: int) -> int:
+    """How many tiles a block has."""
+    return (block.images.stop - block.images.start) * (block.rows.stop - block.rows.start) * TW

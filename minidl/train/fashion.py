@@ -1,15 +1,20 @@
 """The demo's recipe: how the mini nets are trained on the bundled Fashion-MNIST, as data and one function.
 
-How the numbers were chosen, by the 500 validation images only and on seed 0: learning rates 0.05 and 0.1 with batches of
-32 and 64 were tried for every net (the Inception net learns better at 0.1, the others are a little better at 0.05), then
-the epochs were cut from 8 to 6, until all three nets together stayed well under three minutes on two cores. Momentum,
-weight decay, warm-up and flips are what is usual and were not tuned. Validation accuracies in percent for seeds 0, 1, 2:
-VGG 86.4, 85.6, 85.2; Inception 84.0, 85.0, 84.6; ResNet 84.4, 84.2, 84.6. The test images decided nothing.
+How the numbers were chosen, by the 500 validation images only: learning rates 0.05 and 0.1 with batches of 32 and 64 were tried
+for every net on seed 0 (the Inception net learns better at 0.1, the others are a little better at 0.05), with 6 epochs to stay
+well under three minutes on two cores. Then kernels became faster, and the VGG got 10 epochs: 86.0, 86.6 and 86.4 % for
+seeds 0, 1, 2, and with images moved by a pixel 87.0, 86.0 and 86.8; 12 epochs gave no more, and the other two nets lose by
+moved images at 6 epochs. Momentum, weight decay, warm-up and flips are what is usual and were not tuned. Validation
+accuracies in percent for seeds 0, 1, 2: VGG 87.2, 86.4, 86.4; Inception 84.2, 85.2, 83.2; ResNet 83.8, 82.6, 83.4. The test
+images decided nothing.
 """
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
-from minidl.data import DataLoader, Dataset, fashion_mnist, normalize, random_horizontal_flip
+import numpy as np
+
+from minidl.data import DataLoader, Dataset, fashion_mnist, normalize, random_crop, random_horizontal_flip
 from minidl.models import MINI_NETS
 from minidl.nn import Module
 from minidl.optim import SGD, CosineAnnealingLR, LinearWarmup
@@ -29,15 +34,18 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup_epochs: float = 1.0
+    moved_by: int = 0
+    """Pixels by which an image is moved at most, in each direction; pays off over more epochs."""
 
 
 TITLES = {"vgg": "mini VGG", "inception": "mini Inception", "resnet": "mini ResNet"}
-EACH, BEST = 0.80, 0.84
+EACH, BEST = 0.80, 0.85
 """What a full run must reach on the validation images: every net, and the best of all three."""
 
-FULL = {"vgg": Recipe(learning_rate=0.05), "inception": Recipe(learning_rate=0.1), "resnet": Recipe(learning_rate=0.05)}
+FULL = {"vgg": Recipe(learning_rate=0.05, epochs=10, moved_by=1), "inception": Recipe(learning_rate=0.1),
+        "resnet": Recipe(learning_rate=0.05)}
 """The recipe of each net."""
-QUICK = {name: replace(recipe, epochs=3, train_images=800, warmup_epochs=0.5) for name, recipe in FULL.items()}
+QUICK = {name: replace(recipe, epochs=3, train_images=800, warmup_epochs=0.5, moved_by=0) for name, recipe in FULL.items()}
 
 
 def load(train_images: int = 3500) -> Dataset:
@@ -57,12 +65,18 @@ def make_net(name: str, data: Dataset) -> Module:
     return MINI_NETS[name](num_classes=len(data.class_names), in_channels=data.train_images.shape[1])
 
 
+def varied(images: np.ndarray, rng: np.random.Generator, moved_by: int) -> np.ndarray:
+    """Each image as it is or mirrored, and moved a little: another one in every epoch."""
+    images = random_horizontal_flip(images, rng)
+    return random_crop(images, rng, padding=moved_by) if moved_by else images
+
+
 def train(net: Module, data: Dataset, recipe: Recipe, seed: int = 0, *,
           on_batch: Callable[[int, int, float], None] | None = None,
           on_epoch: Callable[[Epoch], None] | None = None) -> list[Epoch]:
     """Trains `net` by the recipe and returns one record per epoch; `seed` decides the order of the images and the flips."""
     loader = DataLoader(data.train_images, data.train_labels, batch_size=recipe.batch_size, shuffle=True, drop_last=True,
-                        transform=random_horizontal_flip, seed=seed)
+                        transform=partial(varied, moved_by=recipe.moved_by), seed=seed)
     validation = DataLoader(data.validation_images, data.validation_labels, batch_size=250)
     optimizer = SGD(net.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True,
                     weight_decay=recipe.weight_decay)

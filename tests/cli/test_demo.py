@@ -66,7 +66,7 @@ def test_the_json_says_the_same_as_the_table(tiny):
             "seconds"} == set(record)
     assert record["images"] == {"train": 100, "validation": 500, "test": 1000}
     assert [net["name"] for net in record["nets"]] == ["vgg", "inception", "resnet"]
-    assert record["acceptance"] == {"judged": False, "accepted": False, "each": 0.8, "best": 0.84, "missed": []}
+    assert record["acceptance"] == {"judged": False, "accepted": False, "each": 0.8, "best": 0.85, "missed": []}
     assert record["best"] == max(record["nets"], key=lambda net: net["validation_accuracy"])["name"]
     for net in record["nets"]:
         assert set(net) == {"name", "title", "parameters", "multiply_adds", "seconds", "train_accuracy",
@@ -154,4 +154,4 @@ def test_the_full_demo_is_accepted(seed, tmp_path):
     validation = [net["validation_accuracy"] for net in record["nets"]]
     assert record["acceptance"]["accepted"]
     assert min(validation) >= 0.80
-    assert max(validation) >= 0.84
+    assert max(validation) >= 0.86  # what is reached; accepted is 0.85, for other machines round otherwise

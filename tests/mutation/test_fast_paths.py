@@ -36,14 +36,18 @@ PLANTS = {
         "threads.py",
         "            error = error or other.exception()",
         "            other.exception()"),
+    "the rest is not stopped after an error": (
+        "threads.py", "                for _ in waiting:", "                for _ in ():"),
+    "a child leaves a block that it never entered": ("threads.py", "        if state is _state:\n", "        if True:\n"),
+    "a closed pool is an error": ("threads.py", "            except RuntimeError:", "            except NotADirectoryError:"),
     "a nested call waits for the pool": (
         "threads.py",
         "    if _local.busy:\n        for part",
         "    if False:\n        for part"),
     "BLAS stays on one thread": (
-        "threads.py", "                    _set_blas(library, before)\n", "                    pass\n"),
+        "threads.py", "                        _set_blas(library, before)\n", "                        pass\n"),
     "BLAS is put back by the first of several callers": (
-        "threads.py", "            _state.callers -= 1\n", "            _state.callers = 0\n"),
+        "threads.py", "                state.callers -= 1\n", "                state.callers = 0\n"),
     "BLAS keeps its threads in a kernel": ("threads.py", "                _set_blas(library, 1)\n", "                pass\n"),
     "BLAS listens to one Python thread alone": (
         "threads.py", "        forget(force=True)\n    library", "        pass\n    library"),
@@ -100,9 +104,9 @@ PLANTS = {
     "columns beyond the image are not cleared": ("ops/winograd.py", "        padded[:, :, across, along.stop:] = 0\n", ""),
     "a block's first row is the image's": ("ops/winograd.py", "top = 4 * block.rows.start - PH", "top = -PH"),
     "tiles that stick out are not cut off": ("ops/winograd.py", "        beside[:, :, H:] = 0\n", ""),
-    "every block's dU replaces the last": ("ops/winograd.py", "            dU[p] += product", "            dU[p] = product"),
+    "every block's dU replaces the last": ("ops/winograd.py", "        dU[p] += product", "        dU[p] = product"),
     "the kernel is not turned in dx": ("ops/winograd.py", "np.ascontiguousarray(G2[:, ::-1]) if turned else G2", "G2"),
-    "the bias is left out": ("ops/winograd.py", "                done += b[filters, None, None]", "                pass"),
+    "the bias is left out": ("ops/winograd.py", "            done += b[filters, None, None]", "            pass"),
     "tiles of the images mixed up": ("ops/winograd.py", ".transpose(1, 0, 2, 4, 3)", ".transpose(1, 0, 2, 4, 3)[::-1]"),
     # pool_cpu.py
     "padding takes part in the maximum": (

@@ -59,12 +59,21 @@ class Net(Module):
         return self.run(self, x)
 
 
+def outputs_of(returned):
+    if isinstance(returned, Tensor):
+        return [returned.numpy()]
+    return [x for part in (returned.values() if isinstance(returned, dict) else returned) for x in outputs_of(part)]
+
+
 CASES = {
     "conv, bn": (lambda net, x: net.bn(net.conv(x)), True),
     "conv, relu, bn": (lambda net, x: net.bn(net.relu(net.conv(x))), False),
     "the convolution's output is used twice": (lambda net, x: (y := net.conv(x)) + net.bn(y), False),
     "the batch norm is used twice": (lambda net, x: net.bn(net.bn(net.conv(x))), False),
     "the convolution is used twice": (lambda net, x: net.bn(net.conv(x)) + net.conv(x), False),
+    "the convolution's output is returned": (lambda net, x: (lambda y: (net.bn(y), y))(net.conv(x)), False),
+    "the convolution's output is returned in a dictionary": (
+        lambda net, x: (lambda y: {"scores": net.bn(y), "maps": [y]})(net.conv(x)), False),
     "the batch norm's input is a sum": (lambda net, x: net.bn(net.conv(x) + 1.0), False),
 }
 
@@ -78,7 +87,8 @@ def test_only_a_batch_norm_right_behind_a_convolution_is_folded(case, groups):
     fused = net.fuse(image_size=7)
     assert fused.bn.folded is folds and not net.bn.folded
     with minidl.no_grad():
-        assert relative_error(fused(x).numpy(), net(x).numpy()) <= 1e-13
+        for got, want in zip(outputs_of(fused(x)), outputs_of(net(x)), strict=True):
+            assert relative_error(got, want) <= 1e-13
 
 
 def test_relu_works_in_place_only_where_nobody_else_reads():
@@ -86,6 +96,8 @@ def test_relu_works_in_place_only_where_nobody_else_reads():
     assert not net.fuse(image_size=7).relu.inplace
     net = Net(lambda net, x: net.relu(net.bn(net.conv(x))))
     assert net.fuse(image_size=7).relu.inplace and not net.relu.inplace
+    net = Net(lambda net, x: (lambda y: (net.relu(y), y))(net.bn(net.conv(x))))
+    assert not net.fuse(image_size=7).relu.inplace, "what relu is given is returned as well"
     net = Net(lambda net, x: net.bn(net.conv(net.relu(x))))
     image = np.full((1, 4, 7, 7), -1.0, np.float32)
     with minidl.no_grad():
@@ -104,3 +116,24 @@ def test_a_net_that_does_not_know_its_image_size_asks_for_it():
 def test_a_folded_batch_norm_says_so():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).fuse(image_size=8)
     assert "folded into the convolution" in repr(net) and "1.weight" not in net.state_dict()
+
+
+class Doubled(nn.Conv2d):
+    """A layer of a student's own, which uses its weights in another way."""
+
+    def forward(self, x):
+        return minidl.ops.conv2d(x, self.weight, None, self.stride, self.padding) * 2.0
+
+
+def test_layers_of_ones_own_are_left_alone():
+    net = randomise(nn.Sequential(Doubled(4, 6, 3, bias=False), nn.BatchNorm2d(6))).to(dtype=np.float64).eval()
+    x = np.random.default_rng(3).standard_normal((2, 4, 7, 7))
+    with minidl.no_grad():
+        assert relative_error(net.fuse(image_size=7)(x).numpy(), net(x).numpy()) <= 1e-13
+
+
+def test_what_was_frozen_stays_frozen():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    for parameter in net.parameters():
+        parameter.requires_grad = False
+    assert not any(p.requires_grad for p in net.fuse(image_size=8).parameters())

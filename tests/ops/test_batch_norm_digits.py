@@ -4,7 +4,7 @@ import pytest
 from operation_checks import relative_error
 
 from minidl.function import plain_kernels
-from minidl.ops import BatchNorm, batch_norm_cpu
+from minidl.ops import BatchNorm, BatchNormEval, batch_norm_cpu
 
 
 @pytest.mark.parametrize("mean", [0.0, 1.0, 3.0, 30.0, 300.0])
@@ -20,6 +20,19 @@ def test_float32_keeps_its_digits_wherever_the_mean_is(mean):
     # x itself is rounded to 6e-8 of its mean, before any kernel: the deviations from it carry that error
     for name, g, v in zip(("y", "dx", "dw", "db"), got, want):
         assert relative_error(g, v) <= 2e-6 + 1e-6 * mean, f"{name}: {relative_error(g, v):.1e}"
+
+
+@pytest.mark.parametrize("mean", [0.0, 30.0, 1000.0])
+def test_evaluation_keeps_its_digits_too(mean):
+    rng = np.random.default_rng(2)
+    x = (rng.standard_normal((4, 5, 30, 20)) + mean).astype(np.float32)
+    w, b, m, v, dy = (*(rng.uniform(0.5, 2, 5).astype(np.float32) for _ in range(2)), np.full(5, mean, np.float32),
+                      np.ones(5, np.float32), rng.standard_normal(x.shape).astype(np.float32))
+    exact, fast = BatchNormEval(), BatchNormEval()
+    with plain_kernels():
+        want = [exact.forward(*(a.astype(np.float64) for a in (x, w, b, m, v))), *exact.backward(dy.astype(np.float64))]
+    for g, e in zip([fast.forward_cpu(x, w, b, m, v), *fast.backward_cpu(dy)], want):
+        assert relative_error(g, e) <= 2e-6
 
 
 def test_the_second_pass_is_made_only_where_it_is_needed(monkeypatch):
