@@ -334,7 +334,7 @@ def bomb(rng):
             b"](" + b"](K\x01K\x02e" * (n // 10) + b"e" + b"q\x01" + (named("collections", "OrderedDict") + b"h\x01\x85R") * 50,
             b"(" + b"}K\x01Ns" * (n // 5) + b"t", b"(" + b"]Na" * (n // 3) + b"t", b"(" + b"M\x07\x07" * (n // 3) + b"t",
             b"X" + struct.pack("<I", n) + b"a" * (n - 4) + "\U0001F600".encode(), b"(" + b"U\x02ab" * (n // 4) + b"t",
-            b"(" + named("collections", "OrderedDict") + b"q\x00" + b"h\x00)R" * (n // 4) + b"t", b"N" * n,
+            b"(" + named("collections", "OrderedDict") + b"q\x00" + b"h\x00)R" * (n // 4) + b"t", b"N" * (8 * n),
             ][rng.integers(27)]
     return wrapped(rng, pickle.PROTO + b"\x02" + body + pickle.STOP, {})
 
@@ -344,7 +344,7 @@ def many_calls(rng):
 
     Only arrays lie on the stack, so that a search for a word finds none. The largest file has 250 kB.
     """
-    n, axes = int(rng.choice([10, 1000, 50_000], p=[0.5, 0.48, 0.02])), int(rng.choice([1, 4, 64]))
+    n, axes = int(rng.choice([10, 1000, 50_000], p=[0.5, 0.45, 0.05])), int(rng.choice([1, 4, 64]))
     size = tuple(int(k) for k in rng.permutation([int(rng.integers(2))] + [1] * (axes - 1)))
     tensor = program(View("0", 64, 0, size, (1,) * axes), {})
     function = named("torch._utils", "_rebuild_tensor_v2")
