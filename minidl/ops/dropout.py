@@ -8,6 +8,7 @@ from minidl.autograd import Tensor, apply, as_tensor
 from minidl.backend import Array, to_device
 from minidl.function import Function, Refusal, Sample, check_flag
 from minidl.randomness import generator
+from minidl.threads import in_parts
 
 
 class Dropout(Function):
@@ -25,13 +26,33 @@ class Dropout(Function):
         self.p = float(p)
 
     def forward(self, x: Array, keep: Array) -> Array:
-        if keep.dtype != bool or keep.shape != x.shape:
-            raise ValueError(f"dropout: keep must be boolean of x's shape {x.shape}, got {keep.dtype} {keep.shape}")
+        self.check(x, keep)
         self.keep = keep
         return x * keep * (1 / (1 - self.p))
 
     def backward(self, dy: Array) -> tuple:
         return dy * self.keep * (1 / (1 - self.p)), None
+
+    def forward_cpu(self, x: Array, keep: Array) -> Array:
+        self.check(x, keep)
+        self.keep, y = keep, np.empty(x.shape, x.dtype)
+        in_parts(self.masked, x, keep, y)
+        return y
+
+    def backward_cpu(self, dy: Array) -> tuple:
+        dx = np.empty(dy.shape, dy.dtype)
+        in_parts(self.masked, dy, self.keep, dx)
+        return dx, None
+
+    def check(self, x: Array, keep: Array) -> None:
+        """keep is a mask of x's shape."""
+        if keep.dtype != bool or keep.shape != x.shape:
+            raise ValueError(f"dropout: keep must be boolean of x's shape {x.shape}, got {keep.dtype} {keep.shape}")
+
+    def masked(self, x: Array, keep: Array, y: Array) -> None:
+        """y = x * keep / (1 - p)"""
+        np.multiply(x, keep, out=y)
+        y *= 1 / (1 - self.p)
 
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
         return shapes[0]

@@ -59,7 +59,7 @@ class Linear(Function):
             if b is not None:
                 y[part] += b
 
-        for_each(body, shares_of_work(len(rows), w.size))
+        for_each(body, shares_of_work(len(rows), each=w.size))
 
     def by_weights(self, rows: Array, w: Array, b: Array | None, y: Array) -> None:
         """The same, turned: each thread has some of the weights, and reads them as they lie in memory."""
@@ -69,7 +69,7 @@ class Linear(Function):
             np.matmul(w[part], rows.T, out=turned[part])
             y[:, part] = turned[part].T if b is None else turned[part].T + b[part]
 
-        for_each(body, shares_of_work(len(w), rows.size))
+        for_each(body, shares_of_work(len(w), each=rows.size))
 
     def backward_cpu(self, dy: Array) -> tuple:
         F, D = self.w_shape
@@ -92,7 +92,7 @@ class Linear(Function):
             else:
                 np.matmul(rows, self.w[:, part], out=dx[:, part])
 
-        for_each(body, shares_of_work(len(rows), F * D) if many else shares_of_work(D, rows.size))
+        for_each(body, shares_of_work(len(rows), each=self.w.size) if many else shares_of_work(D, each=rows.size))
         return dx
 
     def gradient_of_w(self, rows: Array) -> Array:
@@ -102,7 +102,7 @@ class Linear(Function):
         def body(part: slice) -> None:
             np.matmul(rows[:, part].T, x, out=dw[part])
 
-        for_each(body, shares_of_work(F, x.size))
+        for_each(body, shares_of_work(F, each=x.size))
         return dw
 
     def output_shape(self, x: tuple, w: tuple, b: tuple | None = None) -> tuple[int, ...]:  # type: ignore[override]
@@ -139,7 +139,7 @@ class Linear(Function):
         yield (rng.standard_normal((2, 3)), w), {}
         yield (rng.standard_normal((3, 5)), rng.standard_normal((2, 5))), {}  # fewer outputs than inputs
         yield (rng.standard_normal((2, 5, 3)), w, b), {}
-        yield (rng.standard_normal((5, 3)), w), {}  # more rows than outputs
+        yield (rng.standard_normal((5, 7)), rng.standard_normal((2, 7))), {}  # more rows than outputs, more inputs than rows
         yield (rng.standard_normal(3), w, b), {}
         yield (rng.standard_normal((0, 3)), w, b), {}
 

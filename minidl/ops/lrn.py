@@ -6,6 +6,7 @@ import numpy as np
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample, check_number
+from minidl.threads import for_each, shares
 
 
 def sum_over_channels(a: Array, before: int, after: int) -> Array:
@@ -45,6 +46,31 @@ class LRN(Function):
         seen = dy * self.x * self.s ** (-self.beta - 1)  # dy y / s
         back = sum_over_channels(seen, self.after, self.before)  # the windows that hold c: mirrored
         return dy * self.s**-self.beta - 2 * self.alpha * self.beta * self.x * back
+
+    def forward_cpu(self, x: Array) -> Array:
+        self.output_shape(x.shape)
+        self.x, self.s = x, np.empty(x.shape, x.dtype)
+        y = np.empty(x.shape, x.dtype)
+
+        def body(images: slice) -> None:
+            part = x[images]
+            s = self.s[images] = self.k + self.alpha * sum_over_channels(part**2, self.before, self.after)
+            y[images] = part * s**-self.beta
+
+        for_each(body, shares(len(x)))
+        return y
+
+    def backward_cpu(self, dy: Array) -> Array:
+        dx = np.empty(dy.shape, dy.dtype)
+
+        def body(images: slice) -> None:
+            part, x, s = dy[images], self.x[images], self.s[images]
+            direct = part * s**-self.beta
+            back = sum_over_channels(direct * x / s, self.after, self.before)
+            dx[images] = direct - 2 * self.alpha * self.beta * x * back
+
+        for_each(body, shares(len(dy)))
+        return dx
 
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
         (x,) = shapes
