@@ -71,7 +71,7 @@ class BatchNorm(Function):
         self.inv = 1 / np.sqrt(var + self.eps)  # float64, as the mean
         self.true_mean = mean
         self.mean, self.var = mean.astype(x.dtype), var.astype(x.dtype)
-        cpu.normalise(self.x, mean, self.inv, w, b, cpu.rows(y))
+        cpu.normalise(self.x, mean, w=w, inv=self.inv, b=b, y=cpu.rows(y))
         return y
 
     def backward_cpu(self, dy: Array) -> tuple:
@@ -156,7 +156,7 @@ class BatchNormEval(Function):
         self.check_variance(var)
         self.x, self.w, self.mean, self.scale = cpu.rows(x), w, mean, 1 / np.sqrt(var + self.eps)
         y = np.empty(x.shape, x.dtype)
-        cpu.normalise(self.x, mean, self.scale, w, b, cpu.rows(y))
+        cpu.normalise(self.x, mean, w=w, inv=self.scale, b=b, y=cpu.rows(y))
         return y
 
     def backward_cpu(self, dy: Array) -> tuple:
@@ -166,7 +166,7 @@ class BatchNormEval(Function):
         if self.needs[0]:
             dx = np.empty(dy.shape, dy.dtype)
             zero = np.zeros_like(self.w)
-            cpu.normalise(cpu.rows(dy), zero, self.scale, self.w, zero, cpu.rows(dx))
+            cpu.normalise(cpu.rows(dy), zero, w=self.w, inv=self.scale, b=zero, y=cpu.rows(dx))
         return dx, dw, db, -db * self.w * self.scale, -0.5 * dw * self.w * self.scale**2
 
     def check_variance(self, var: Array) -> None:

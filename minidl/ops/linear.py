@@ -84,15 +84,17 @@ class Linear(Function):
     def gradient_of_x(self, rows: Array) -> Array:
         F, D = self.w_shape
         dx = np.empty((len(rows), D), rows.dtype)
-        many = len(rows) > F
 
-        def body(part: slice) -> None:
-            if many:
-                np.matmul(rows[part], self.w, out=dx[part])
-            else:
-                np.matmul(rows, self.w[:, part], out=dx[:, part])
+        def some_rows(part: slice) -> None:
+            np.matmul(rows[part], self.w, out=dx[part])
 
-        for_each(body, shares_of_work(len(rows), each=self.w.size) if many else shares_of_work(D, each=rows.size))
+        def some_columns(part: slice) -> None:
+            np.matmul(rows, self.w[:, part], out=dx[:, part])
+
+        if len(rows) > F:
+            for_each(some_rows, shares_of_work(len(rows), each=self.w.size))
+        else:
+            for_each(some_columns, shares_of_work(D, each=rows.size))
         return dx
 
     def gradient_of_w(self, rows: Array) -> Array:

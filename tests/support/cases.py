@@ -536,6 +536,17 @@ def check_in_place(op: type[Function]) -> None:
                 assert np.shares_memory(y, memory) is may, f"needs {needs}, inplace {inplace}, view {view}, frozen {frozen}"
 
 
+def check_statistics(op: type[Function]) -> None:
+    """What `ops.batch_norm` moves its running statistics by, in both kernels."""
+    x = np.random.default_rng(0).standard_normal((3, 2, 4, 5)) * np.array([1.0, 3.0]).reshape(2, 1, 1) + 2
+    for context in (plain_kernels, nullcontext):
+        function = op()
+        with context():
+            apply(function, x, np.ones(2), np.zeros(2))
+        assert np.allclose(function.mean, x.mean(axis=(0, 2, 3))) and np.allclose(function.var, x.var(axis=(0, 2, 3)))
+        assert function.count == 60
+
+
 def check_two_kinds_of_integers(op: type[Function]) -> None:
     """Integers of two widths meet in the wider one."""
     for x, y in ((np.int8, np.int32), (np.int32, np.int8)):
@@ -544,7 +555,7 @@ def check_two_kinds_of_integers(op: type[Function]) -> None:
 
 
 POINTED_CHECKS: dict[str, Callable] = {  # by the name of the operation
-    "conv2d": check_every_method, "relu": check_in_place, "add": check_two_kinds_of_integers,
+    "conv2d": check_every_method, "relu": check_in_place, "add": check_two_kinds_of_integers, "batch_norm": check_statistics,
     "leaky_relu": check_slope_at_zero, "astype": check_narrowing, "getitem": check_the_index_is_its_own}
 
 
