@@ -38,7 +38,9 @@ PLANTS = {
         "            other.exception()"),
     "the rest is not stopped after an error": (
         "threads.py", "                for _ in waiting:", "                for _ in ():"),
-    "a child leaves a block that it never entered": ("threads.py", "        if state is _state:\n", "        if True:\n"),
+    "a child leaves a block that it never entered": (
+        "threads.py", "        if state is _state:\n            with state.lock:\n                state.callers -= 1\n",
+        "        if True:\n            with _state.lock:\n                _state.callers -= 1\n"),
     "a closed pool is an error": ("threads.py", "            except RuntimeError:", "            except NotADirectoryError:"),
     "a nested call waits for the pool": (
         "threads.py",
