@@ -131,8 +131,7 @@ PLANTS = {
         "kh // self.stride[0] * self.output[1]"),
     "averages are not divided": ("ops/pool_cpu.py", "        y[index] /= divisor\n", ""),
     # batch_norm_cpu.py
-    "the variance about k is not moved to the mean": (
-        "ops/batch_norm_cpu.py", "squares / count - beyond**2\n", "squares / count + beyond\n"),
+    "the mean about k is not moved back": ("ops/batch_norm_cpu.py", "mean, var = near + beyond,", "mean, var = beyond,"),
     "the shift is left out": ("ops/batch_norm_cpu.py", "        part += column(shift, index)\n", ""),
     "the statistics' part of dx is left out": ("ops/batch_norm_cpu.py", "        part += other\n", ""),
     "every part takes the first channels' numbers": (
@@ -150,7 +149,9 @@ PLANTS = {
         "(bias - norm.running_mean) * scale + norm",
         "bias - norm.running_mean * scale + norm"),
     "outputs that are used twice are folded": ("nn/fuse.py", "readers[id(before.output)] == 1 and", ""),
-    "layers that are used twice are folded": ("nn/fuse.py", " and runs[id(before.module)] == 1\n", "\n"),
+    "layers that are used twice are folded": ("nn/fuse.py", " and runs[id(before.module)] == 1 and (", " and ("),
+    "layers of one's own are folded": ("nn/fuse.py", 'return "can_be_folded" in vars(type(module))', "return True"),
+    "what the net returns is not counted": ("nn/fuse.py", ", *results))", ",))"),
     "the net itself is changed": ("nn/fuse.py", "copy.deepcopy(self)", "self"),
 }
 

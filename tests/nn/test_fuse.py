@@ -20,6 +20,8 @@ def randomise(net, seed=0):
     """Scales, shifts and statistics that batch norm shows with."""
     rng = np.random.default_rng(seed)
     for module in net.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            module.bias.data = rng.standard_normal(module.bias.shape).astype(np.float32)
         if hasattr(module, "running_mean"):
             n = module.weight.shape
             module.weight.data, module.bias.data = (rng.uniform(0.5, 2, n).astype(np.float32) for _ in range(2))
