@@ -24,7 +24,8 @@ def torch_mirror(net: Module, input_shape: tuple[int, ...], training: bool, outp
     """
     import torch
     steps: list[tuple[Function, tuple, Any]] = []
-    images = np.broadcast_to(np.float32(0), input_shape)
+    parameter = next(net.parameters(), None)
+    images = np.broadcast_to(np.zeros((), np.float32 if parameter is None else parameter.dtype), input_shape)
     with modes_kept(net), shapes_only(), watch(lambda function, inputs, output: steps.append((function, inputs, output))):
         net.train(training)
         given = net(Tensor(images))

@@ -173,7 +173,8 @@ def test_what_checkpoints_of_all_ages_hold_is_understood(tmp_path):
 
 
 def test_a_million_nested_lists_or_entries_end_in_an_error(tmp_path):
-    for bomb in (b"]" * 2**20, b"(" * 2**20, b"]" + b"\x94" * 2**20, b"N" + b"\x85" * 2**20, b"}(" + b"K\x01N" * 2**20 + b"u"):
+    for bomb in (b"]" * 2**20, b"(" * 2**20, b"]" + b"\x94" * 2**20, b"N" + b"\x85" * 2**20, b"}(" + b"K\x01N" * 2**20 + b"u",
+                 b"]" + b"Na" * 2**20):
         with pytest.raises(ValueError, match="arrays and objects of more than|takes from the stack"):
             load(put(tmp_path, zip_pth(Raw(bomb))))
 
