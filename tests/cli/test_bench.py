@@ -66,7 +66,7 @@ NETS = {"alexnet-torchvision": dict(width=1 / 16, image_size=95), "alexnet": dic
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", NETS)
 def test_the_mirror_in_pytorch_computes_what_the_net_computes(name):
-    """Scores in both modes and a step's gradients, in float64: what is compared is the same work. (No dropout: masks differ.)"""
+    """Scores in both modes and a step's gradients, in float64: what is compared is the same work. (No dropout.)"""
     torch = pytest.importorskip("torch", reason="compares with PyTorch")
     from operation_checks import relative_error
 
