@@ -74,7 +74,6 @@ PLANTS = {
     "lengths of strings are not checked": [("unpickle.py", "if n > len(self.data) - self.position:", "if False:")],
     "notes are whatever the header says": [("safetensors_file.py", "if not _FLAT_TEXTS.fullmatch(facts):", "if False:")],
     "notes cost nothing": [("safetensors_file.py", "            account.charge((SHELF", "            print(end='' and (SHELF")],
-    "facts may be of any length": [("safetensors_file.py", "if len(facts) <= _LONGEST_FACTS else None", "")],
     "the zip says how long its entries are": [
         ("archive.py", "            self.account.charge(max(0, entry.size - self.room), PACKED)\n", "")],
     "an entry is unpacked in one piece": [("archive.py", "machine.decompress(rest, 1 << 16)", "machine.decompress(rest)")],
