@@ -80,7 +80,8 @@ PLANTS = {
     "zips may point anywhere": [("archive.py", "if here < 0 or here + struct.calcsize(form) > len(data):", "if False:")],
     "any dtype may be in an npz": [("npz.py", "if dtype is None or dtype.char not in _KINDS:", "if False:")],
     "sizes in an npz are trusted": [("npz.py", "math.prod(shape) * dtype.itemsize != len(numbers) or", "")],
-    "np.load reads npz files": [("weights.py", "read_npz(Archive(data, account)) if form == NPZ", "dict(np.load(path)) if form == NPZ")],
+    "np.load reads npz files": [
+        ("weights.py", "read_npz(Archive(data, account)) if form == NPZ", "dict(np.load(path)) if form == NPZ")],
     "safetensors' dtypes are all taken": [("safetensors_file.py", "word not in DTYPES or", "")],
     "safetensors' offsets are trusted": [
         ("safetensors_file.py", "if not 0 <= start <= end <= len(numbers) or nbytes != end - start:", "if False:")],
