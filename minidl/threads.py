@@ -27,8 +27,9 @@ import numpy as np
 
 MOST_THREADS = 1024
 
-LARGEST_SCRATCH = 64 * 2**20
-"""Bytes of scratch memory that each thread keeps between calls; what a kernel needs beyond that is given back at once."""
+LARGEST_SCRATCH = 160 * 2**20
+"""Bytes of scratch memory that each thread keeps between calls, for all purposes together; what a kernel needs beyond that is
+given back at once."""
 
 _ALIGNMENT = 64  # a cache line, and the widest vector
 
@@ -47,7 +48,9 @@ class _Local(threading.local):
     """What one thread has: whether it is inside for_each, and its scratch memory."""
 
     busy = False
-    buffer: np.ndarray | None = None
+
+    def __init__(self) -> None:  # runs once in every thread
+        self.buffers: dict[str, np.ndarray] = {}
 
 
 _state = _State()
@@ -269,21 +272,22 @@ def blas_on_one_thread() -> Iterator[None]:
 
 # memory
 
-def scratch(dtype: Any, *shapes: tuple[int, ...]) -> list[np.ndarray]:
-    """Arrays for use until this thread's next call of `scratch`: their numbers are whatever was there.
+def scratch(dtype: Any, *shapes: tuple[int, ...], purpose: str = "") -> list[np.ndarray]:
+    """Arrays for use until this thread's next call of `scratch` for the same purpose: their numbers are whatever was there.
 
     They lie one behind the other in a buffer of the thread's own that is kept, up to LARGEST_SCRATCH bytes: fresh memory costs
-    more than most kernels, since the system clears every page of it.
+    more than most kernels, since the system clears every page of it, and no cache holds it.
     """
     dtype = np.dtype(dtype)
     sizes = [-(-math.prod(shape) * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT for shape in shapes]
     total = sum(sizes) + _ALIGNMENT
-    buffer = _local.buffer
+    kept = _local.buffers
+    buffer = kept.get(purpose)
     if buffer is None or buffer.nbytes < total:
-        _local.buffer = None  # given back before the larger one is taken
+        kept.pop(purpose, None)  # given back before the larger one is taken
         buffer = np.empty(total, np.uint8)
-        if total <= LARGEST_SCRATCH:
-            _local.buffer = buffer
+        if total + sum(other.nbytes for other in kept.values()) <= LARGEST_SCRATCH:
+            kept[purpose] = buffer
     start = -buffer.ctypes.data % _ALIGNMENT
     arrays = []
     for shape, size in zip(shapes, sizes):
@@ -295,8 +299,9 @@ def scratch(dtype: Any, *shapes: tuple[int, ...]) -> list[np.ndarray]:
 def keep_freed_memory() -> None:
     """Tells glibc, once, to keep freed arrays for the next ones instead of giving them back to the system.
 
-    M_MMAP_MAX = 0: large arrays come from the heap; M_TRIM_THRESHOLD at its largest: the heap does not shrink. So the process
-    stays as large as it has ever been. MINIDL_MALLOC=0 turns it off; other C libraries are left alone.
+    M_MMAP_MAX = 0: large arrays come from the heap; M_TRIM_THRESHOLD at its largest: the heap does not shrink; M_ARENA_MAX = 1:
+    all threads share it, since heaps of their own would shrink. So the process stays as large as it has ever been.
+    MINIDL_MALLOC=0 turns it off; other C libraries are left alone.
     """
     global _allocator_set
     if _allocator_set:
@@ -309,6 +314,7 @@ def keep_freed_memory() -> None:
         libc.gnu_get_libc_version  # noqa: B018  # only glibc has it
         libc.mallopt(-4, 0)
         libc.mallopt(-1, 2**31 - 1)
+        libc.mallopt(-8, 1)
     except (OSError, AttributeError):
         pass
 

@@ -308,7 +308,7 @@ def test_the_number_may_change_while_kernels_run():
 
 def test_scratch_is_kept_aligned_apart_and_within_its_cap(monkeypatch):
     monkeypatch.setattr(threads, "LARGEST_SCRATCH", 10_000)
-    threads._local.buffer = None
+    threads._local.buffers.clear()
     a, b = threads.scratch(np.float32, (3, 5), (7,))
     a[...], b[...] = 1, 2
     assert a.shape == (3, 5) and (a == 1).all() and (b == 2).all() and not np.shares_memory(a, b)
@@ -317,7 +317,12 @@ def test_scratch_is_kept_aligned_apart_and_within_its_cap(monkeypatch):
     assert np.shares_memory(again, a), "memory that was kept is used again"
     large, = threads.scratch(np.uint8, (20_000,))
     assert not np.shares_memory(large, threads.scratch(np.uint8, (20_000,))[0])
-    assert threads._local.buffer is None or threads._local.buffer.nbytes <= 10_000
+    other, = threads.scratch(np.float32, (1000,), purpose="another")
+    assert not np.shares_memory(other, threads.scratch(np.float32, (1000,))[0]), "each purpose has memory of its own"
+    third, = threads.scratch(np.float32, (1000,), purpose="a third, beyond the cap")
+    assert not np.shares_memory(third, threads.scratch(np.float32, (1000,), purpose="a third, beyond the cap")[0])
+    assert sum(buffer.nbytes for buffer in threads._local.buffers.values()) <= 10_000
+    threads._local.buffers.clear()
     others = []
     worker = threading.Thread(target=lambda: others.extend(threads.scratch(np.float32, (3, 5))))
     worker.start()
@@ -354,8 +359,13 @@ def large_samples(op):
     return {
         "conv2d": [((images, r(16, 12, 3, 3), r(16)), dict(padding=1)), ((images, r(16, 12, 3, 3)), dict(stride=2)),
                    ((images, r(7, 12, 1, 1)), {}), ((r(5, 96, 20, 22), r(96, 96, 3, 3)), dict(padding=1))],
-        "conv_transpose2d": [((r(2, 8, 20, 20), r(8, 4, 4, 4)), dict(stride=2))],
-        "linear": [((r(16, 600), r(900, 600), r(900)), {})],
+        "conv_transpose2d": [((r(2, 8, 20, 20), r(8, 4, 4, 4)), dict(stride=2)),
+                             ((r(3, 12, 40, 44), r(12, 5, 3, 3), r(10)), dict(groups=2, padding=1))],
+        "linear": [((r(16, 600), r(900, 600), r(900)), {}), ((r(4, 600), r(1900, 600), r(1900)), {})],
+        "cross_entropy": [((r(2, 21, 90, 80), rng.integers(0, 21, (2, 90, 80))), {}),
+                          ((r(1, 21, 130, 120), rng.integers(0, 21, (1, 130, 120))), dict(ignore_index=3)),
+                          ((r(400, 700), rng.integers(0, 700, 400)), {})],
+        "concat": [((images, images[:, :5].copy(), r(6, 40, 60, 52)), dict(axis=1))],
         "batch_norm": [((images, r(C), r(C)), {})],
         "batch_norm_eval": [((images, r(C), r(C), r(C), abs(r(C))), {})],
         "max_pool2d": [((images,), dict(kernel_size=3, stride=2, padding=1))],

@@ -47,10 +47,22 @@ def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.maximum(var, 0)
 
 
+SEGMENT = 512
+"""Rows are summed in segments of at most so many numbers. NumPy lets other threads run during such a product only where it has
+more than 500 results: whole rows, 256 channels say, would run on one thread after the other."""
+
+
+def segments(pixels: int) -> int:
+    """Into how many equal segments a row is cut."""
+    return next(k for k in range(-(-pixels // SEGMENT) or 1, pixels + 1) if pixels % k == 0) if pixels else 1
+
+
 def sums_of(a: np.ndarray, x: np.ndarray, k: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """(sum of a, sum of a * (x - k)) of every channel, in float64; k (C,), or None for 0. Where a is x, a is x - k, too."""
-    sums, products = np.empty(x.shape[:2], x.dtype), np.empty(x.shape[:2], x.dtype)
-    ones = np.ones(x.shape[2], x.dtype)
+    N, C, pixels = x.shape
+    number = segments(pixels)
+    sums, products = np.empty((N, C, number), x.dtype), np.empty((N, C, number), x.dtype)
+    ones = np.ones(pixels // number, x.dtype)
 
     def body(index: tuple) -> None:
         first, second = a[index], x[index]
@@ -58,11 +70,12 @@ def sums_of(a: np.ndarray, x: np.ndarray, k: np.ndarray | None) -> tuple[np.ndar
             second, = scratch(x.dtype, second.shape)
             np.subtract(x[index], column(k, index), out=second)
             first = second if a is x else first
-        np.matmul(first, ones, out=sums[index])
-        np.vecdot(first, second, out=products[index])
+        shape = *first.shape[:-1], number, len(ones)
+        np.matmul(first.reshape(shape), ones, out=sums[index])
+        np.vecdot(first.reshape(shape), second.reshape(shape), out=products[index])
 
     for_each(body, split(x.shape))
-    return sums.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)
+    return sums.sum(axis=(0, 2), dtype=np.float64), products.sum(axis=(0, 2), dtype=np.float64)
 
 
 def is_far(mean: np.ndarray, inv: np.ndarray) -> bool:

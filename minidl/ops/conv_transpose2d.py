@@ -7,9 +7,9 @@ import numpy as np
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array
 from minidl.function import Function, Refusal, Sample
+from minidl.ops import conv2d_cpu
 from minidl.ops.conv2d import as_images, as_matrix, as_windows, channels_first, check_bias, check_groups
 from minidl.ops.windows import check_images, fold, pair, unfold
-from minidl.threads import blas_on_one_thread
 
 
 class ConvTranspose2d(Function):
@@ -30,7 +30,8 @@ class ConvTranspose2d(Function):
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
         N, F, OH, OW = self.output_shape(x.shape, w.shape, None if b is None else b.shape)
         self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
-        self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None  # each for the other's gradient
+        self.x: Any = x if self.needs[1] else None  # each for the other's gradient
+        self.w: Any = w if self.needs[0] else None
         columns = self.weight_matrix(w).swapaxes(1, 2) @ channels_first(x, self.groups)
         y = fold(as_windows(columns, N, F, x.shape[2:], w.shape[2:]), (OH, OW), self.stride, self.padding)
         return y if b is None else y + b.reshape(-1, 1, 1)
@@ -47,12 +48,37 @@ class ConvTranspose2d(Function):
         return (dx, dw, dy.sum(axis=(0, 2, 3))) if self.has_bias else (dx, dw)
 
     def forward_cpu(self, x: Array, w: Array, b: Array | None = None) -> Array:
-        with blas_on_one_thread():  # its own threads would go on turning, and take the cores from the next kernel
-            return self.forward(x, w, b)
+        y = np.empty(self.output_shape(x.shape, w.shape, None if b is None else b.shape), x.dtype)
+        self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
+        self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None
+        sizes = self.sizes(y.shape)
+        for c, f in self.of_groups():  # y is what a convolution with these weights would have to see to give x
+            conv2d_cpu.gradient_of_x(x[:, c], w[c], y[:, f], sizes, conv2d_cpu.best_way(sizes, x.dtype))
+        if b is not None:
+            y += b.reshape(-1, 1, 1)
+        return y
 
     def backward_cpu(self, dy: Array) -> tuple:
-        with blas_on_one_thread():
-            return self.backward(dy)
+        sizes = self.sizes(dy.shape)
+        way = conv2d_cpu.best_way(sizes, dy.dtype)
+        dx = np.empty(self.x_shape, dy.dtype) if self.needs[0] else None
+        dw = np.empty(self.w_shape, dy.dtype) if self.needs[1] else None
+        for c, f in self.of_groups():
+            if dx is not None:
+                conv2d_cpu.convolve(dy[:, f], self.w[c], None, dx[:, c], sizes, way)
+            if dw is not None:
+                dw[c] = conv2d_cpu.gradient_of_w(dy[:, f], self.x[:, c], sizes, way)
+        return (dx, dw, dy.sum(axis=(0, 2, 3))) if self.has_bias else (dx, dw)
+
+    def sizes(self, y: tuple) -> conv2d_cpu.Shape:
+        """The sizes of one group's convolution, from y back to x."""
+        (N, C, H, W), (_, F, KH, KW), (OH, OW) = self.x_shape, self.w_shape, y[2:]
+        return conv2d_cpu.Shape(N, F, OH, OW, C // self.groups, KH, KW, H, W, self.stride, self.padding)
+
+    def of_groups(self) -> list[tuple[slice, slice]]:
+        """(input channels, output channels) of every group."""
+        C, F = self.w_shape[0] // self.groups, self.w_shape[1]
+        return [(slice(g * C, (g + 1) * C), slice(g * F, (g + 1) * F)) for g in range(self.groups)]
 
     def weight_matrix(self, w: Array) -> Array:
         """w as (groups, C / groups, F / groups * KH * KW)."""

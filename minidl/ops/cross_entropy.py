@@ -9,6 +9,16 @@ from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample
 from minidl.ops.softmax import log_probabilities
+from minidl.threads import for_each, get_num_threads, shares, split
+
+
+def parts_with_all_classes(shape: tuple[int, ...]) -> list[tuple]:
+    """Indices that cut logits of this shape for the threads: by images, or a few images by their rows."""
+    if split(shape) == [(...,)]:
+        return [(...,)]
+    if shape[0] >= get_num_threads() or len(shape) == 2:
+        return [(images,) for images in shares(shape[0])]
+    return [(slice(None), slice(None), rows) for rows in shares(shape[2])]
 
 
 class CrossEntropy(Function):
@@ -26,6 +36,34 @@ class CrossEntropy(Function):
         self.ignore_index = ignore_index
 
     def forward(self, logits: Array, labels: Array) -> Array:
+        self.take_labels(logits, labels)
+        self.log_probabilities = log_probabilities(logits, axis=1)
+        return self.mean_loss()
+
+    def backward(self, dy: Array) -> tuple:
+        return self.gradient(..., dy), None
+
+    def forward_cpu(self, logits: Array, labels: Array) -> Array:
+        self.take_labels(logits, labels)
+        self.log_probabilities = np.empty_like(logits)
+
+        def body(some: tuple) -> None:
+            self.log_probabilities[some] = log_probabilities(logits[some], axis=1)
+
+        for_each(body, parts_with_all_classes(logits.shape))
+        return self.mean_loss()
+
+    def backward_cpu(self, dy: Array) -> tuple:
+        dlogits = np.empty_like(self.log_probabilities)
+
+        def body(some: tuple) -> None:
+            dlogits[some] = self.gradient(some, dy)
+
+        for_each(body, parts_with_all_classes(dlogits.shape))
+        return dlogits, None
+
+    def take_labels(self, logits: Array, labels: Array) -> None:
+        """Checks the inputs, and keeps the labels with 0 where they do not count."""
         self.check_shapes(logits, labels)
         self.counts = labels != self.ignore_index if self.ignore_index is not None else labels == labels
         self.count = int(self.counts.sum())
@@ -34,16 +72,19 @@ class CrossEntropy(Function):
                              f"ignore_index {self.ignore_index}): skip empty batches")
         self.labels = array_module(labels).where(self.counts, labels, 0).astype(np.int64)
         self.check_range(logits.shape[1])
-        self.log_probabilities = log_probabilities(logits, axis=1)
+
+    def mean_loss(self) -> Array:
         return -(self.picked(self.log_probabilities) * self.counts).sum() / self.count
 
-    def backward(self, dy: Array) -> tuple:
-        xp = array_module(self.labels)
-        dlogits = xp.exp(self.log_probabilities)
+    def gradient(self, some: Any, dy: Array) -> Array:
+        """dlogits of some places: an index of (N, C, ...), all classes in it."""
+        labels, counts = self.labels[:, None][some], self.counts[:, None][some]
+        xp = array_module(labels)
+        dlogits = xp.exp(self.log_probabilities[some])
         classes = xp.arange(dlogits.shape[1]).reshape(-1, *[1] * (dlogits.ndim - 2))
-        dlogits -= self.labels[:, None] == classes  # one-hot
-        dlogits *= self.counts[:, None] * (dy / self.count)
-        return dlogits, None
+        dlogits -= labels == classes  # one-hot
+        dlogits *= counts * (dy / self.count)
+        return dlogits
 
     def picked(self, scores: Array) -> Array:
         """scores[n, labels[n], ...]: (N, ...)"""

@@ -8,7 +8,14 @@ import numpy as np
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array
 from minidl.function import Function, Refusal, Sample
-from minidl.threads import for_each, shares
+from minidl.threads import for_each, ranges, shares
+
+SMALL = 10**6
+"""Up to so many multiplications, BLAS takes matrices as they lie; for more it first copies them into an order of its own, which
+is dear where each weight is used a few times only."""
+
+FEW_ROWS = 8
+"""Up to so many rows, products with the weights are cut into small ones."""
 
 
 def shares_of_work(count: int, each: int) -> list[slice]:
@@ -66,7 +73,8 @@ class Linear(Function):
         turned = np.empty((len(w), len(rows)), y.dtype)
 
         def body(part: slice) -> None:
-            np.matmul(w[part], rows.T, out=turned[part])
+            for few in self.few(part, rows):
+                np.matmul(w[few], rows.T, out=turned[few])
             y[:, part] = turned[part].T if b is None else turned[part].T + b[part]
 
         for_each(body, shares_of_work(len(w), each=rows.size))
@@ -81,8 +89,16 @@ class Linear(Function):
             dw = self.gradient_of_w(rows)
         return (dx, dw, rows.sum(axis=0)) if self.has_bias else (dx, dw)
 
+    @staticmethod
+    def few(part: slice, rows: Array) -> list[slice]:
+        """Some of the weights, cut so that each product with few rows is a small one."""
+        step = max(1, SMALL // max(1, rows.size)) if len(rows) <= FEW_ROWS else part.stop - part.start
+        return [slice(part.start + few.start, part.start + few.stop) for few in ranges(part.stop - part.start, max(1, step))]
+
     def gradient_of_x(self, rows: Array) -> Array:
         F, D = self.w_shape
+        if len(rows) <= FEW_ROWS:
+            return self.sum_over_weights(rows)
         dx = np.empty((len(rows), D), rows.dtype)
 
         def some_rows(part: slice) -> None:
@@ -97,12 +113,26 @@ class Linear(Function):
             for_each(some_columns, shares_of_work(D, each=rows.size))
         return dx
 
+    def sum_over_weights(self, rows: Array) -> Array:
+        """dx of few rows: each thread has some of the weights, and reads them as they lie in memory."""
+        F, D = self.w_shape
+        parts = shares_of_work(F, each=len(rows) * D)
+        sums = np.zeros((len(parts), len(rows), D), rows.dtype)
+
+        def body(k: int) -> None:
+            for few in self.few(parts[k], sums[k]):
+                sums[k] += rows[:, few] @ self.w[few]
+
+        for_each(body, range(len(parts)))
+        return sums.sum(axis=0)
+
     def gradient_of_w(self, rows: Array) -> Array:
         F, D = self.w_shape
         x, dw = self.x.reshape(len(rows), D), np.empty((F, D), rows.dtype)
 
         def body(part: slice) -> None:
-            np.matmul(rows[:, part].T, x, out=dw[part])
+            for few in self.few(part, x):
+                np.matmul(rows[:, few].T, x, out=dw[few])
 
         for_each(body, shares_of_work(F, each=x.size))
         return dw

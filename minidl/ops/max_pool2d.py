@@ -49,13 +49,16 @@ class MaxPool2d(Function):
         return fold(dwindows.reshape(*dy.shape, KH, KW), self.size, self.stride, self.padding)
 
     def forward_cpu(self, x: Array) -> Array:
-        self.x, self.y = x, np.empty(self.output_shape(x.shape), x.dtype)
-        pool_cpu.max_pool(x, self.y, self.kernel, self.stride, self.padding)
-        return self.y
+        self.x_shape, y = x.shape, np.empty(self.output_shape(x.shape), x.dtype)
+        self.places: Any = pool_cpu.places_for(y.shape, self.kernel) if self.needs[0] else None
+        pool_cpu.max_pool(pool_cpu.maps(x), pool_cpu.maps(y), None if self.places is None else pool_cpu.maps(self.places),
+                          self.kernel, self.stride, self.padding)
+        return y
 
     def backward_cpu(self, dy: Array) -> Array:
-        dx = np.empty(self.x.shape, dy.dtype)
-        pool_cpu.max_pool_gradient(self.x, self.y, dy, dx, self.kernel, self.stride, self.padding)
+        dx = np.empty(self.x_shape, dy.dtype)
+        pool_cpu.max_pool_gradient(pool_cpu.maps(self.places), pool_cpu.maps(dy), pool_cpu.maps(dx), self.kernel, self.stride,
+                                   self.padding)
         return dx
 
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:

@@ -1,12 +1,12 @@
-"""Pooling on the CPU, fast: one pass per place of the window instead of one window after the other.
+"""Pooling on the CPU, fast: a few passes per place of the window instead of one window after the other.
 
 The pixels that stand at place (kh, kw) of their windows, x[kh::SH, kw::SW], are gathered once into planes, one for each
 remainder of (row, column) by the stride. In its plane a place is a mere shift: plane[kh % SH, kw % SW], kh // SH rows and kw //
 SW columns further, and since a row follows the other in memory, both are one shift of a long vector. Windows that a shift over
 the end of a row makes up are left out at the end. So
 
-    y = the largest of KH * KW shifted vectors
-    dx: a place gets dy where it equals y and no place before it did
+    y = the largest of KH * KW shifted vectors; its place is the last one that was larger than all before it
+    dx: to each place, shifted back, dy where this was the place
 
 and every call of NumPy runs over a long contiguous vector. Threads share images and channels.
 """
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.ops.windows import Pair, seen
-from minidl.threads import for_each, scratch, split
+from minidl.threads import even, for_each, get_num_threads, scratch, split
 
 
 class Grid(NamedTuple):
@@ -45,6 +45,12 @@ class Grid(NamedTuple):
         """The shift of the window's last place."""
         return (self.kernel[0] - 1) // self.stride[0] * self.plane[1] + (self.kernel[1] - 1) // self.stride[1]
 
+    @property
+    def leaves_gaps(self) -> bool:
+        """Whether some pixels may be in no window."""
+        return any(k < s or (o - 1) * s + k - p < n
+                   for k, s, o, p, n in zip(self.kernel, self.stride, self.output, self.padding, self.size))
+
     def shifts(self) -> Iterator[tuple[int, int, int]]:
         """(row and column of its plane, shift) of each place of the window, row by row."""
         for kh in range(self.kernel[0]):
@@ -71,55 +77,81 @@ class Grid(NamedTuple):
         return vector[:math.prod(like.shape[:-2]) * self.plane[0] * self.plane[1]].reshape(*like.shape[:-2], *self.plane)
 
 
-def max_pool(x: np.ndarray, y: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> None:
-    """Fills y (N, C, OH, OW) with the largest of every window of x (N, C, H, W)."""
-    OH, OW = y.shape[2:]
-    grid = Grid(x.shape[2:], (OH, OW), kernel, stride, padding)
+BLOCK = 2**21
+"""Numbers of a plane that are pooled at once. Smaller blocks would stay in the cache, but make calls so short that threads wait
+for the interpreter more than they work."""
 
-    def body(index: tuple) -> None:
-        part = x[index]
-        length = math.prod(part.shape[:-2]) * grid.plane[0] * grid.plane[1]
+def blocks(maps: int, grid: Grid) -> list[slice]:
+    """All maps (one channel of one image each) in blocks."""
+    return even(maps, max(1, BLOCK // (grid.plane[0] * grid.plane[1] or 1)), get_num_threads())
+
+
+def maps(x: np.ndarray) -> np.ndarray:
+    """x (N, C, H, W) as (N * C, H, W); a copy only where its memory is out of order."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def places_for(shape: tuple[int, ...], kernel: Pair) -> np.ndarray:
+    """Memory for the number of a place in each window; the dtype's largest number is nobody's."""
+    return np.empty(shape, np.min_scalar_type(math.prod(kernel)))
+
+
+def max_pool(x: np.ndarray, y: np.ndarray, places: np.ndarray | None, kernel: Pair, stride: Pair, padding: Pair) -> None:
+    """Fills y (maps, OH, OW) with the largest of every window of x (maps, H, W).
+
+    places (maps, OH, OW), if given: the number of the first place in its window that has it. NaN stands nowhere.
+    """
+    OH, OW = y.shape[1:]
+    grid = Grid(x.shape[1:], (OH, OW), kernel, stride, padding)
+
+    def body(maps: slice) -> None:
+        length = (maps.stop - maps.start) * grid.plane[0] * grid.plane[1]
         planes, largest = scratch(x.dtype, (*grid.planes, length + grid.last_shift), (length,))
-        grid.into_planes(part, planes, -np.inf)
-        largest[...] = -np.inf
-        for i, j, shift in grid.shifts():
-            np.maximum(largest, planes[i, j, shift:shift + length], out=largest)
-        y[index] = grid.image(largest, part)[..., :OH, :OW]
+        grid.into_planes(x[maps], planes, -np.inf)
+        largest[...] = planes[0, 0, :length]
+        if places is not None:
+            met, = scratch(bool, (length,), purpose="met")
+            place, here = scratch(places.dtype, (length,), (length,), purpose="places")
+            place[...] = 0
+        for k, (i, j, shift) in list(enumerate(grid.shifts()))[1:]:
+            pixels = planes[i, j, shift:shift + length]
+            if places is not None:
+                np.greater(pixels, largest, out=met)
+                np.multiply(met.view(np.uint8), place.dtype.type(k), out=here)  # k where it is larger than all before, else 0
+                np.maximum(place, here, out=place)
+            np.maximum(largest, pixels, out=largest)
+        y[maps] = grid.image(largest, x[maps])[:, :OH, :OW]
+        if places is not None:
+            places[maps] = grid.image(place, x[maps])[:, :OH, :OW]
+            np.putmask(places[maps], np.isnan(y[maps]), np.iinfo(places.dtype).max)
 
-    for_each(body, split(x.shape))
+    for_each(body, blocks(len(x), grid))
 
 
-def max_pool_gradient(x: np.ndarray, y: np.ndarray, dy: np.ndarray, dx: np.ndarray, kernel: Pair, stride: Pair,
-                      padding: Pair) -> None:
-    """Fills dx (N, C, H, W): each dy goes to the first place of its window that equals y. NaN equals nothing: no place gets
-    it."""
-    OH, OW = y.shape[2:]
-    grid = Grid(x.shape[2:], (OH, OW), kernel, stride, padding)
+def max_pool_gradient(places: np.ndarray, dy: np.ndarray, dx: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> None:
+    """Fills dx (maps, H, W): each dy (maps, OH, OW) goes to its place."""
+    OH, OW = dy.shape[1:]
+    grid = Grid(dx.shape[1:], (OH, OW), kernel, stride, padding)
 
-    def body(index: tuple) -> None:
-        part, target = x[index], dx[index]
-        length = math.prod(part.shape[:-2]) * grid.plane[0] * grid.plane[1]
-        planes, dplanes, largest, gradient, share = scratch(
-            x.dtype, (*grid.planes, length + grid.last_shift), (*grid.planes, length + grid.last_shift), *[(length,)] * 3)
-        grid.into_planes(part, planes, np.nan)  # what equals nothing lies around the images
-        largest[...] = np.nan  # equals nothing: where there is no window
-        grid.image(largest, part)[..., :OH, :OW] = y[index]
-        gradient[...] = 0
-        grid.image(gradient, part)[..., :OH, :OW] = dy[index]
-        dplanes[...] = 0
-        waiting = np.ones(length, bool)  # windows whose largest has not been met yet
-        met = np.empty(length, bool)
-        for i, j, shift in grid.shifts():
-            np.equal(planes[i, j, shift:shift + length], largest, out=met)
-            met &= waiting
-            waiting ^= met
+    def body(maps: slice) -> None:
+        target = dx[maps]
+        length = len(target) * grid.plane[0] * grid.plane[1]
+        dplanes, gradient, share = scratch(dx.dtype, (*grid.planes, length + grid.last_shift), (length,), (length,))
+        met, = scratch(bool, (length,), purpose="met")
+        place, = scratch(places.dtype, (length,), purpose="places")
+        place[...], gradient[...], dplanes[...] = np.iinfo(places.dtype).max, 0, 0  # no place, where there is no window
+        grid.image(place, target)[:, :OH, :OW] = places[maps]
+        grid.image(gradient, target)[:, :OH, :OW] = dy[maps]
+        for k, (i, j, shift) in enumerate(grid.shifts()):
+            np.equal(place, place.dtype.type(k), out=met)
             np.multiply(gradient, met, out=share)
             dplanes[i, j, shift:shift + length] += share
-        target[...] = 0
+        if grid.leaves_gaps:
+            target[...] = 0
         for i, j, inside, pixels in grid.pixels():
-            target[pixels] = grid.image(dplanes[i, j], part)[inside]
+            target[pixels] = grid.image(dplanes[i, j], target)[inside]
 
-    for_each(body, split(x.shape))
+    for_each(body, blocks(len(dx), grid))
 
 
 def window_places(size: Pair, output: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Iterator[tuple[tuple, tuple]]:

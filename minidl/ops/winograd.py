@@ -33,8 +33,8 @@ G = np.array([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
 A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32)
 B_T2, G2, A_T2 = np.kron(B_T, B_T), np.kron(G, G), np.kron(A_T, A_T)  # (36, 36), (36, 9), (16, 36)
 
-MOST = 6 * 2**20
-"""Numbers in V and M together: 24 MiB."""
+MOST = 12 * 2**20
+"""Numbers in V and M together: 48 MiB."""
 
 COLUMNS = 8192
 """Tiles, over all channels of a step, that are transformed at once: 36 numbers each, so that they stay in the cache."""
@@ -69,7 +69,7 @@ def winograd_block(x: np.ndarray, U: np.ndarray, b: np.ndarray | None, y: np.nda
                    TW: int) -> None:
     """The part of y that is the block's tiles."""
     (F, C), T = U.shape[1:], tiles_of(block, TW)
-    V, M = np.empty((36, C, T), x.dtype), np.empty((36, F, T), x.dtype)
+    V, M = scratch(x.dtype, (36, C, T), (36, F, T), purpose="tiles")
     transform_input(x, V, block, TW, padding)
 
     def multiply(points: slice) -> None:
@@ -104,7 +104,7 @@ def winograd_dw(x: np.ndarray, dy: np.ndarray, padding: Pair) -> np.ndarray:
 def add_block(x: np.ndarray, dy: np.ndarray, dU: np.ndarray, padding: Pair, block: Block, TW: int) -> None:
     """dU (36, F, C) += what the block's tiles add."""
     (F, C), T = dU.shape[1:], tiles_of(block, TW)
-    V, dM = np.empty((36, C, T), x.dtype), np.empty((36, F, T), x.dtype)
+    V, dM = scratch(x.dtype, (36, C, T), (36, F, T), purpose="tiles")
     transform_input(x, V, block, TW, padding)
 
     def from_dy(filters: slice) -> None:
@@ -122,7 +122,7 @@ def add_block(x: np.ndarray, dy: np.ndarray, dU: np.ndarray, padding: Pair, bloc
 def transformed_kernel(w: np.ndarray, turned: bool = False) -> np.ndarray:
     """U (36, F, C) of w (F, C, 3, 3). turned: (36, C, F), of w by 180 degrees, which convolves dy to dx."""
     F, C = w.shape[:2]
-    U = np.empty((36, F, C), w.dtype)
+    U, = scratch(w.dtype, (36, F, C), purpose="kernel")
     matrix = np.ascontiguousarray(G2[:, ::-1]) if turned else G2
 
     def body(filters: slice) -> None:
