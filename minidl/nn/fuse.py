@@ -30,13 +30,14 @@ class Step(NamedTuple):
 class Fusible:
     """What a Module can do for inference. A class of its own, for `Module` to inherit from: so no import goes in a circle."""
 
-    def fuse(self, image_size: int | None = None) -> Self:
+    def fuse(self, image_size: int | tuple[int, int] | None = None) -> Self:
         """A copy in evaluation mode whose batch norms are folded into the convolutions in front of them, for inference.
 
         It gives the same scores to some 1e-6, in less time. Which batch norm belongs to which convolution is seen by running
-        the net on an image of that size (the zoo's nets know theirs) without computing: a convolution whose output goes into
-        one batch norm and nowhere else, both minidl's own layers and used once. ReLU layers of the copy work in place where
-        nobody else needs what they are given. What does not fit stays as it is; the net itself is not changed.
+        the net, without computing, on an image of that size, a number or (height, width) (nets of the zoo know theirs): a
+        convolution whose output goes into one batch norm and nowhere else, both minidl's own layers and used once. ReLU
+        layers of the copy work in place where nobody else needs what they are given. What does not fit stays as it is; the
+        net itself is not changed.
         Errors: ValueError for a net that does not say its image size, if none is given.
         """
         new: Any = copy.deepcopy(self)
@@ -76,12 +77,13 @@ def _fold(conv: Any, norm: Any) -> None:
         setattr(norm, name, None)
 
 
-def _run(net: Any, size: int | None) -> tuple[list[Step], list]:
+def _run(net: Any, size: Any) -> tuple[list[Step], list]:
     """The operations of the net in their order, in evaluation mode, on zeros of which nothing is computed; what it returns."""
     size = getattr(net, "image_size", None) if size is None else size
-    if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
+    both = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(both) != 2 or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1 for n in both):
         raise ValueError(f"fuse: {type(net).__name__} is run once to see what follows what, and does not say how large its "
-                         f"images are: give image_size=..., a whole number, got {size!r}")
+                         f"images are: give image_size=..., a whole number or (height, width), got {size!r}")
     inside: list[Any] = [net]
     steps: list[Step] = []
 
@@ -99,7 +101,7 @@ def _run(net: Any, size: int | None) -> tuple[list[Step], list]:
     parameter = next(net.parameters(), None)
     channels = getattr(net, "in_channels", None) or next(
         (layer.in_channels for layer in net.modules() if hasattr(layer, "in_channels")), 3)
-    x = np.zeros((1, channels, size, size), np.float32 if parameter is None else parameter.dtype)
+    x = np.zeros((1, channels, *both), np.float32 if parameter is None else parameter.dtype)
     with no_grad(), shapes_only(), watch_calls(enter), watch(record):
         returned = net(Tensor(to_device(x, "cpu" if parameter is None else parameter.device)))
     return steps, _arrays_in(returned)

@@ -108,11 +108,25 @@ def test_relu_works_in_place_only_where_nobody_else_reads():
 
 
 def test_a_net_that_does_not_know_its_image_size_asks_for_it():
-    with pytest.raises(ValueError, match=r"fuse: Sequential is run once .* give image_size=.*, a whole number, got None"):
+    with pytest.raises(ValueError, match=r"fuse: Sequential is run once .* give image_size=.*, a whole number or .*, got None"):
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).fuse()
-    for wrong in (0, 2.5, "32", True):
+    for wrong in (0, 2.5, "32", True, (8,), (8, 0), (8, 8.0)):
         with pytest.raises(ValueError, match="image_size"):
             nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).fuse(image_size=wrong)
+
+
+def test_images_may_be_wider_than_high():
+    class Wide(nn.Module):
+        def __init__(self):
+            self.conv, self.bn, self.linear = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4 * 4 * 8, 5)
+
+        def forward(self, x):
+            return self.linear(self.bn(self.conv(x)).reshape(len(x), -1))
+
+    net = randomise(Wide()).eval()
+    image = np.random.default_rng(3).standard_normal((1, 3, 6, 10)).astype(np.float32)
+    fused = net.fuse(image_size=(6, 10))
+    assert fused.bn.folded and relative_error(fused(image).numpy(), net(image).numpy()) <= 1e-5
 
 
 def test_a_folded_batch_norm_says_so():
