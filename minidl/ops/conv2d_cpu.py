@@ -209,15 +209,21 @@ def multiply_windows(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None,
         np.copyto(part, made)
 
 
+def unfold_rows(x: np.ndarray, s: Shape, piece: Piece, needed: slice, cols: np.ndarray) -> None:
+    """Fills cols (C, KW, images, needed rows, OW): the rows of the images, moved by kw pixels for each kw."""
+    source = x[piece.images, :, needed].swapaxes(0, 1)
+    every = slice(0, needed.stop - needed.start)
+    for kw in range(s.KW):
+        inner, pixels = seen(s.W, s.OW, kw - s.padding[1], 1)
+        fill(cols[:, kw], source, (every, inner), (every, pixels))
+
+
 def multiply_rows(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, part: np.ndarray, s: Shape, piece: Piece) -> None:
     """The same by rows."""
     needed = rows_needed(s, piece.rows)
     inside = needed.stop - needed.start
-    columns = slice(-s.padding[1], s.OW + s.KW - 1 - s.padding[1])
-    memory, cols, products = scratch(x.dtype, frame(x, piece.images, needed, columns), (s.C, s.KW, count(piece), inside, s.OW),
-                                     (s.KH, s.F, count(piece), inside, s.OW))
-    source = framed(x, piece.images, needed, columns, memory)
-    np.copyto(cols, windows_of(source, (1, s.KW), (1, 1), (inside, s.OW))[:, 0])
+    cols, products = scratch(x.dtype, (s.C, s.KW, count(piece), inside, s.OW), (s.KH, s.F, count(piece), inside, s.OW))
+    unfold_rows(x, s, piece, needed, cols)
     np.matmul(matrix, cols.reshape(s.C * s.KW, -1), out=products.reshape(s.KH * s.F, -1))
     (kh, outputs, pixels), *others = kernel_rows(s, piece.rows, needed)
     outside = 0 if bias is None else bias
@@ -332,12 +338,9 @@ def add_by_rows(x: np.ndarray, dy: np.ndarray, s: Shape, piece: Piece, total: np
     """total (KH * F, C * KW) += what the piece adds to dw: dy, moved by kh rows for each kh, times the rows of x."""
     needed = rows_needed(s, piece.rows)
     inside = needed.stop - needed.start
-    columns = slice(-s.padding[1], s.OW + s.KW - 1 - s.padding[1])
-    memory, cols, moved, product = scratch(x.dtype, frame(x, piece.images, needed, columns),
-                                           (s.C, s.KW, count(piece), inside, s.OW), (s.KH, s.F, count(piece), inside, s.OW),
-                                           total.shape)
-    source = framed(x, piece.images, needed, columns, memory)
-    np.copyto(cols, windows_of(source, (1, s.KW), (1, 1), (inside, s.OW))[:, 0])
+    cols, moved, product = scratch(x.dtype, (s.C, s.KW, count(piece), inside, s.OW), (s.KH, s.F, count(piece), inside, s.OW),
+                                   total.shape)
+    unfold_rows(x, s, piece, needed, cols)
     part = dy[piece.images, :, piece.rows].swapaxes(0, 1)
     for kh, outputs, pixels in kernel_rows(s, piece.rows, needed):
         fill(moved[kh], part, (pixels, slice(0, s.OW)), (outputs, slice(0, s.OW)))
