@@ -31,6 +31,11 @@ FEW = 96
 pass."""
 
 
+SMALL = 600_000
+"""Up to about a million multiplications, BLAS takes matrices as they lie, which is faster than copying them first where the
+kernel is small."""
+
+
 class Shape(NamedTuple):
     """The sizes of one convolution, of one group."""
 
@@ -79,11 +84,10 @@ def convolve(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, 
         return
     multiply = multiply_rows if way == "rows" else multiply_windows
     matrix = row_matrix(w) if way == "rows" else w.reshape(s.F, -1)
-    bias = None if b is None else b[:, None, None, None]
+    bias = None if b is None else b[:, None, None]
 
     def body(piece: Piece) -> None:
-        part = y[piece.images, :, piece.rows].swapaxes(0, 1)  # (F, images, rows, OW)
-        multiply(x, matrix, bias, part, s, piece)
+        multiply(x, matrix, bias, y, s, piece)
 
     for_each(body, pieces(s, way))
 
@@ -196,35 +200,47 @@ def window_columns(x: np.ndarray, s: Shape, piece: Piece, *shapes: tuple) -> lis
     return [unfolded.reshape(s.C * s.KH * s.KW, -1), *others]
 
 
-def multiply_windows(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, part: np.ndarray, s: Shape,
+def multiply_windows(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, y: np.ndarray, s: Shape,
                      piece: Piece) -> None:
-    """Fills part (F, images, rows, OW) of y."""
+    """Fills the piece's part of y (N, F, OH, OW); matrix (F, C * KH * KW), bias (F, 1, 1)."""
+    part = y[piece.images, :, piece.rows].swapaxes(0, 1)  # (F, images, rows, OW)
     made = part if count(piece) == 1 else None
     cols, product = window_columns(x, s, piece, part.shape if made is None else (0,))
     made = product if made is None else made
     np.matmul(matrix, cols, out=made.reshape(s.F, -1))
     if bias is not None:
-        np.add(made, bias, out=part)
+        np.add(made, bias[:, None], out=part)
     elif made is product:
         np.copyto(part, made)
 
 
 def unfold_rows(x: np.ndarray, s: Shape, piece: Piece, needed: slice, cols: np.ndarray) -> None:
-    """Fills cols (C, KW, images, needed rows, OW): the rows of the images, moved by kw pixels for each kw."""
-    source = x[piece.images, :, needed].swapaxes(0, 1)
-    every = slice(0, needed.stop - needed.start)
+    """Fills cols (C, KW, images, bands, rows, OW): the needed rows of the images, moved by kw pixels for each kw."""
+    bands, rows = cols.shape[3:5]
+    source = x[piece.images, :, needed].reshape(count(piece), s.C, bands, rows, s.W).swapaxes(0, 1)
     for kw in range(s.KW):
         inner, pixels = seen(s.W, s.OW, kw - s.padding[1], 1)
-        fill(cols[:, kw], source, (every, inner), (every, pixels))
+        fill(cols[:, kw], source, (slice(0, rows), inner), (slice(0, rows), pixels))
 
 
-def multiply_rows(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, part: np.ndarray, s: Shape, piece: Piece) -> None:
-    """The same by rows."""
+def band(s: Shape, inside: int) -> int:
+    """How many of the rows to multiply at once: all, or so few that BLAS takes the matrices as they lie."""
+    fitting = [rows for rows in range(1, inside + 1)
+               if inside % rows == 0 and rows * s.OW >= 32 and s.KH * s.F * s.C * s.KW * rows * s.OW <= SMALL]
+    return fitting[-1] if fitting else inside
+
+
+def multiply_rows(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, y: np.ndarray, s: Shape, piece: Piece) -> None:
+    """Fills the piece's part of y (N, F, OH, OW); matrix (KH * F, C * KW), bias (F, 1, 1)."""
     needed = rows_needed(s, piece.rows)
     inside = needed.stop - needed.start
-    cols, products = scratch(x.dtype, (s.C, s.KW, count(piece), inside, s.OW), (s.KH, s.F, count(piece), inside, s.OW))
-    unfold_rows(x, s, piece, needed, cols)
-    np.matmul(matrix, cols.reshape(s.C * s.KW, -1), out=products.reshape(s.KH * s.F, -1))
+    rows = band(s, inside) if inside else 1
+    bands, n = inside // rows, count(piece)
+    cols, products = scratch(x.dtype, (n, bands, s.C, s.KW, rows, s.OW), (n, s.KH, s.F, inside, s.OW))
+    unfold_rows(x, s, piece, needed, cols.transpose(2, 3, 0, 1, 4, 5))
+    np.matmul(matrix, cols.reshape(n, bands, s.C * s.KW, rows * s.OW),
+              out=products.reshape(n, s.KH * s.F, bands, rows * s.OW).swapaxes(1, 2))
+    part = y[piece.images, :, piece.rows]
     (kh, outputs, pixels), *others = kernel_rows(s, piece.rows, needed)
     outside = 0 if bias is None else bias
     if outputs.start or outputs.stop < height(piece):
@@ -232,11 +248,11 @@ def multiply_rows(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, pa
         part[:, :, outputs.stop:] = outside
     if others and bias is None and others[0][1] == outputs:  # the first two in one pass
         another, *others = others
-        np.add(products[kh, :, :, pixels], products[another[0], :, :, another[2]], out=part[:, :, outputs])
+        np.add(products[:, kh, :, pixels], products[:, another[0], :, another[2]], out=part[:, :, outputs])
     else:
-        np.add(products[kh, :, :, pixels], outside, out=part[:, :, outputs])
+        np.add(products[:, kh, :, pixels], outside, out=part[:, :, outputs])
     for kh, outputs, pixels in others:
-        part[:, :, outputs] += products[kh, :, :, pixels]
+        part[:, :, outputs] += products[:, kh, :, pixels]
 
 
 # gradients
@@ -338,7 +354,7 @@ def add_by_rows(x: np.ndarray, dy: np.ndarray, s: Shape, piece: Piece, total: np
     """total (KH * F, C * KW) += what the piece adds to dw: dy, moved by kh rows for each kh, times the rows of x."""
     needed = rows_needed(s, piece.rows)
     inside = needed.stop - needed.start
-    cols, moved, product = scratch(x.dtype, (s.C, s.KW, count(piece), inside, s.OW), (s.KH, s.F, count(piece), inside, s.OW),
+    cols, moved, product = scratch(x.dtype, (s.C, s.KW, count(piece), 1, inside, s.OW), (s.KH, s.F, count(piece), inside, s.OW),
                                    total.shape)
     unfold_rows(x, s, piece, needed, cols)
     part = dy[piece.images, :, piece.rows].swapaxes(0, 1)
