@@ -94,6 +94,19 @@ def recording() -> bool:
     return _settings.recording
 
 
+def give_memory_away(x: Any) -> bool:
+    """Whether an operation that works in place may take the memory of the tensor x, though a graph is recorded.
+
+    It may where the operation that made x does not need it for its gradient. Whoever else saved x for theirs refuses to run
+    backward from now on.
+    """
+    node = getattr(x, "node", None)
+    if node is None or node.function is None or not node.function.may_lose_output():
+        return False
+    x._version.count += 1
+    return True
+
+
 def watch(callback: Callable[[Function, tuple, Any], None]):
     """A `with` block in which `callback(function, inputs, output)` sees every applied operation (arrays, not tensors)."""
     if not callable(callback):
@@ -115,7 +128,8 @@ class Node:
         # a gradient goes to the Node that made the input, to the input itself if it is a leaf, or nowhere
         self.parents: tuple[Node | Tensor | None, ...] = tuple(
             (x.node if x.node is not None else x) if x.requires_grad else None for x in inputs)
-        self.versions = tuple((x._version, x._version.count) for x in (*inputs, output))
+        used = inputs if function.may_lose_output() else (*inputs, output)
+        self.versions = tuple((x._version, x._version.count) for x in used)
         self.shape, self.dtype, self.device = output.shape, output.dtype, output.device
         self.hooks: list[Callable] = []
         self.retained_by: weakref.ref[Tensor] | None = None

@@ -75,6 +75,9 @@ class Function:
     needs: tuple[bool, ...] = (True,) * 8
     """Which inputs need a gradient, in order; the engine says so before `forward`. Until then: all."""
 
+    keeps_output: ClassVar[bool] = True
+    """Whether `backward` may look at the output. Where it says no, an operation that works in place may take its memory."""
+
     forward_cpu: ClassVar[Callable | None] = None
     backward_cpu: ClassVar[Callable | None] = None
     """The same as `forward` and `backward`, faster, for NumPy arrays of float32, float64, integers and booleans. Both or
@@ -106,6 +109,13 @@ class Function:
         """
         author = next(c for c in cls.__mro__ if not {"forward", "backward", "forward_cpu"}.isdisjoint(vars(c)))
         return vars(author).get("forward_cpu") is not None
+
+    @classmethod
+    @functools.cache
+    def may_lose_output(cls) -> bool:
+        """Whether the class that last said what forward and backward are said that backward does not look at the output."""
+        author = next(c for c in cls.__mro__ if not {"forward", "backward", "forward_cpu"}.isdisjoint(vars(c)))
+        return vars(author).get("keeps_output") is False
 
     def __call__(self, *inputs: Any) -> Any:
         name = type(self).__name__

@@ -8,6 +8,7 @@ from operation_checks import CHECKS, FASTER, relative_error
 
 import minidl
 from minidl import ops
+from minidl.arithmetic.elementwise import Add
 from minidl.function import Function, plain_kernels
 from minidl.ops import OPS
 
@@ -121,6 +122,54 @@ def test_max_pool_of_equal_numbers_gives_every_gradient_to_the_first_pixel_of_it
         results.append((y.numpy(), t.grad))
     for got, want in zip(results[1], results[0]):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
+
+
+def test_relu_in_place_takes_the_memory_of_what_its_maker_does_not_need():
+    rng = np.random.default_rng(0)
+    image, w, b = (minidl.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in ((2, 3, 6, 5), (3, 3, 3, 3), 3))
+    makers = {
+        "conv2d": (lambda: ops.conv2d(image, w, b), True), "add": (lambda: image + image * 2, True),
+        "linear": (lambda: ops.linear(image.reshape(2, -1)[:, :3], w[0, 0]), True),
+        "batch_norm": (lambda: ops.batch_norm(image, np.zeros(3), np.ones(3), b, b, training=True), True),
+        "tanh, whose gradient is made from y": (lambda: ops.tanh(image), False),
+        "a leaf": (lambda: image, False), "a view": (lambda: (image + 1).reshape(-1), False),
+    }
+    for name, (make, may) in makers.items():
+        results = []
+        for inplace in (False, True):
+            x = make()
+            for leaf in (image, w, b):
+                leaf.grad = None
+            before = x.numpy().copy()
+            y = ops.relu(x, inplace=inplace)
+            assert np.shares_memory(y.numpy(), x._data) is (inplace and may), name
+            y.backward(np.random.default_rng(1).standard_normal(y.shape))
+            results.append([np.maximum(before, 0), y.numpy(), *(leaf.grad for leaf in (image, w, b) if leaf.grad is not None)])
+        for got, want in zip(results[1], results[0], strict=True):
+            assert np.array_equal(got, want), name
+
+
+def test_whoever_saved_what_relu_overwrote_refuses_to_run_backward():
+    x = minidl.Tensor(np.array([-1.0, 2.0]), requires_grad=True)
+    y = x + 1
+    z = y * y
+    ops.relu(y, inplace=True)
+    with pytest.raises(RuntimeError, match="was changed after forward"):
+        z.backward(np.ones(2))
+
+
+def test_a_subclass_that_looks_at_its_output_keeps_it():
+    class Squared(Add):
+        def forward(self, x, y):
+            self.z = super().forward(x, y)
+            return self.z
+
+        def backward(self, dz):
+            return dz * self.z, dz * self.z
+
+    x = minidl.Tensor(np.array([-1.0, 2.0]), requires_grad=True)
+    z = minidl.apply(Squared(), x, x)
+    assert not np.shares_memory(ops.relu(z, inplace=True).numpy(), z._data)
 
 
 def test_relu_in_place_takes_the_memory_of_its_input_only_where_no_graph_needs_it():

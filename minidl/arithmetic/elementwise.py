@@ -26,7 +26,7 @@ _MISMATCHED: tuple = ((np.ones((2, 3)), np.ones((2, 4))), {}, "do not broadcast"
 class Add(Function):
     """z = x + y, broadcasting."""
 
-    name, accepts_integers = "add", True
+    name, accepts_integers, keeps_output = "add", True, False
 
     def forward(self, x: Array, y: Array) -> Array:
         broadcast_shape(self.name, x.shape, y.shape)

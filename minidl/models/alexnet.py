@@ -24,17 +24,17 @@ def _paper(c: Knobs) -> Classifier:
     """c(n) is n channels, scaled."""
     c1, c2, c3, c4, c5 = (c(n, multiple_of=2) for n in (96, 256, 384, 384, 256))  # even: two groups
     features: dict[str, Module] = {
-        "conv1": Conv2d(c.in_channels, c1, 11, stride=4), "relu1": ReLU(), "norm1": LRN(), "pool1": MaxPool2d(3, 2),
-        "conv2": Conv2d(c1, c2, 5, padding=2, groups=2), "relu2": ReLU(), "norm2": LRN(), "pool2": MaxPool2d(3, 2),
-        "conv3": Conv2d(c2, c3, 3, padding=1), "relu3": ReLU(),
-        "conv4": Conv2d(c3, c4, 3, padding=1, groups=2), "relu4": ReLU(),
-        "conv5": Conv2d(c4, c5, 3, padding=1, groups=2), "relu5": ReLU(), "pool5": MaxPool2d(3, 2),
+        "conv1": Conv2d(c.in_channels, c1, 11, stride=4), "relu1": ReLU(inplace=True), "norm1": LRN(), "pool1": MaxPool2d(3, 2),
+        "conv2": Conv2d(c1, c2, 5, padding=2, groups=2), "relu2": ReLU(inplace=True), "norm2": LRN(), "pool2": MaxPool2d(3, 2),
+        "conv3": Conv2d(c2, c3, 3, padding=1), "relu3": ReLU(inplace=True),
+        "conv4": Conv2d(c3, c4, 3, padding=1, groups=2), "relu4": ReLU(inplace=True),
+        "conv5": Conv2d(c4, c5, 3, padding=1, groups=2), "relu5": ReLU(inplace=True), "pool5": MaxPool2d(3, 2),
     }
     side = c.map_after(Sequential(features))
     return Classifier(features | {
         "flatten": Flatten(),
-        "fc6": Linear(c5 * side * side, c(4096)), "relu6": ReLU(), "drop6": Dropout(0.5),
-        "fc7": Linear(c(4096), c(4096)), "relu7": ReLU(), "drop7": Dropout(0.5),
+        "fc6": Linear(c5 * side * side, c(4096)), "relu6": ReLU(inplace=True), "drop6": Dropout(0.5),
+        "fc7": Linear(c(4096), c(4096)), "relu7": ReLU(inplace=True), "drop7": Dropout(0.5),
         "fc8": small_start(Linear(c(4096), c.num_classes)),
     }, c.image_size, c.in_channels)
 
@@ -42,16 +42,16 @@ def _paper(c: Knobs) -> Classifier:
 def _one_weird_trick(c: Knobs) -> Classifier:
     c1, c2, c3, c4, c5 = (c(n) for n in (64, 192, 384, 256, 256))
     features = Sequential(
-        Conv2d(c.in_channels, c1, 11, stride=4, padding=2), ReLU(), MaxPool2d(3, 2),
-        Conv2d(c1, c2, 5, padding=2), ReLU(), MaxPool2d(3, 2),
-        Conv2d(c2, c3, 3, padding=1), ReLU(),
-        Conv2d(c3, c4, 3, padding=1), ReLU(),
-        Conv2d(c4, c5, 3, padding=1), ReLU(), MaxPool2d(3, 2))
+        Conv2d(c.in_channels, c1, 11, stride=4, padding=2), ReLU(inplace=True), MaxPool2d(3, 2),
+        Conv2d(c1, c2, 5, padding=2), ReLU(inplace=True), MaxPool2d(3, 2),
+        Conv2d(c2, c3, 3, padding=1), ReLU(inplace=True),
+        Conv2d(c3, c4, 3, padding=1), ReLU(inplace=True),
+        Conv2d(c4, c5, 3, padding=1), ReLU(inplace=True), MaxPool2d(3, 2))
     side = c.map_after(features)
     return Classifier({
         "features": features, "avgpool": AdaptiveAvgPool2d(side), "flatten": Flatten(),
         "classifier": Sequential(
-            Dropout(0.5), Linear(c5 * side * side, c(4096)), ReLU(),
-            Dropout(0.5), Linear(c(4096), c(4096)), ReLU(),
+            Dropout(0.5), Linear(c5 * side * side, c(4096)), ReLU(inplace=True),
+            Dropout(0.5), Linear(c(4096), c(4096)), ReLU(inplace=True),
             small_start(Linear(c(4096), c.num_classes))),
     }, c.image_size, c.in_channels)

@@ -51,7 +51,7 @@ def _blocks(who: str, depth: Any) -> int:
 def _cifar(n: int, block: type[PlainBlock], c: Knobs, **options: Any) -> CifarNet:
     """The comments give channels and height for 32x32 images."""
     return CifarNet({
-        "conv1": conv(c.in_channels, c(16), 3), "bn1": BatchNorm2d(c(16)), "relu": ReLU(),  # 16, 32
+        "conv1": conv(c.in_channels, c(16), 3), "bn1": BatchNorm2d(c(16)), "relu": ReLU(inplace=True),  # 16, 32
         "layer1": stage(block, c(16), c(16), n, 1, **options),                              # 16, 32
         "layer2": stage(block, c(16), c(32), n, 2, **options),                              # 32, 16
         "layer3": stage(block, c(32), c(64), n, 2, **options),                              # 64, 8

@@ -36,8 +36,8 @@ class FCN(Network):
         self.stride, self.image_size, self.in_channels = stride, c.image_size, c.in_channels
         self.features = Sequential(*convolutions(STAGES["D"], c, first_padding=FIRST_PADDING, ceil_mode=True))
         self.pools = [i + 1 for i, layer in enumerate(self.features) if isinstance(layer, MaxPool2d)]  # where each ends
-        self.fc6, self.relu6, self.drop6 = Conv2d(c(512), c(4096), 7), ReLU(), Dropout(0.5)
-        self.fc7, self.relu7, self.drop7 = Conv2d(c(4096), c(4096), 1), ReLU(), Dropout(0.5)
+        self.fc6, self.relu6, self.drop6 = Conv2d(c(512), c(4096), 7), ReLU(inplace=True), Dropout(0.5)
+        self.fc7, self.relu7, self.drop7 = Conv2d(c(4096), c(4096), 1), ReLU(inplace=True), Dropout(0.5)
         self.score_fr = _score(c(4096), c.num_classes)
         if stride <= 16:
             self.upscore2 = _upsampling(c.num_classes, 2, learned)

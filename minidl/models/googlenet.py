@@ -69,7 +69,7 @@ class Unit(Sequential):
             "conv": Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=not batch_norm)}
         if batch_norm:
             layers["bn"] = BatchNorm2d(out_channels, eps=1e-3)
-        super().__init__(layers | {"relu": ReLU()})
+        super().__init__(layers | {"relu": ReLU(inplace=True)})
 
 
 class Inception(Module):
@@ -107,7 +107,7 @@ class AuxiliaryHead(Sequential):
         pool, side = (AvgPool2d(5, 3), (side - 5) // 3 + 1) if variant == "paper" else (AdaptiveAvgPool2d(4), 4)
         super().__init__({
             "pool": pool, "conv": Unit(in_channels, c(128), 1, batch_norm=variant == "torchvision"), "flatten": Flatten(),
-            "fc1": Linear(c(128) * side * side, c(1024)), "relu": ReLU(), "dropout": Dropout(0.7),
+            "fc1": Linear(c(128) * side * side, c(1024)), "relu": ReLU(inplace=True), "dropout": Dropout(0.7),
             "fc2": small_start(Linear(c(1024), c.num_classes))})
 
 

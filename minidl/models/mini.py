@@ -55,7 +55,7 @@ def mini_resnet(num_classes: int = 10, in_channels: int = 1, width: float = 1.0,
     """
     c = Knobs("mini_resnet", num_classes, in_channels, width, image_size)
     return Classifier({
-        "conv1": conv(c.in_channels, c(12), 3, stride=2), "bn1": BatchNorm2d(c(12)), "relu": ReLU(),  # 12, 14
+        "conv1": conv(c.in_channels, c(12), 3, stride=2), "bn1": BatchNorm2d(c(12)), "relu": ReLU(inplace=True),  # 12, 14
         "layer1": stage(BasicBlock, c(12), c(12), 2, 1),                                              # 12, 14
         "layer2": stage(BasicBlock, c(12), c(24), 2, 2),                                              # 24, 7
         "layer3": stage(BasicBlock, c(24), c(48), 2, 2),                                              # 48, 4

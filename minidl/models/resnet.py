@@ -192,7 +192,7 @@ def _resnet(blocks: tuple[int, ...], block: Block, c: Knobs, **options: Any) -> 
     """The comments give channels (times 4 for bottlenecks) and height for 224x224 images."""
     e = block.expansion
     return ResNet({
-        "conv1": conv(c.in_channels, c(64), 7, stride=2), "bn1": BatchNorm2d(c(64)), "relu": ReLU(),  # 64, 112
+        "conv1": conv(c.in_channels, c(64), 7, stride=2), "bn1": BatchNorm2d(c(64)), "relu": ReLU(inplace=True),  # 64, 112
         "maxpool": MaxPool2d(3, 2, padding=1),                                                        # 64, 56
         "layer1": stage(block, c(64), c(64), blocks[0], 1, **options),                                # 64, 56
         "layer2": stage(block, c(64) * e, c(128), blocks[1], 2, **options),                           # 128, 28

@@ -40,7 +40,7 @@ def build_vgg(stages: Iterable[str], fully_connected: Iterable[int], c: Knobs, b
     size = _last_channels(features) * side * side
     classifier: list[Module] = []
     for n in fully_connected:
-        classifier += [Linear(size, c(n)), ReLU(), Dropout(0.5)]
+        classifier += [Linear(size, c(n)), ReLU(inplace=True), Dropout(0.5)]
         size = c(n)
     return Classifier({
         "features": features, "avgpool": AdaptiveAvgPool2d(side), "flatten": Flatten(),
@@ -62,7 +62,7 @@ def convolutions(stages: Iterable[str], c: Knobs, batch_norm: bool = False, firs
             padding = kernel // 2 if layers or first_padding is None else first_padding
             layers.append(Conv2d(channels, c(out), kernel, padding=padding))
             channels = c(out)
-            layers += [BatchNorm2d(channels), ReLU()] if batch_norm else [ReLU()]
+            layers += [BatchNorm2d(channels), ReLU(inplace=True)] if batch_norm else [ReLU(inplace=True)]
         layers.append(MaxPool2d(2, 2, ceil_mode=ceil_mode))
     return layers
 

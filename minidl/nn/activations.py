@@ -10,7 +10,7 @@ from minidl.ops import leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
 class ReLU(Module):
     """y = max(x, 0). Any shape. Nair and Hinton 2010.
 
-    inplace: while no graph is recorded, y takes the memory of x, which must not be used again.
+    inplace: y takes the memory of x, which must not be used again; see `minidl.ops.relu`.
     """
 
     def __init__(self, inplace: bool = False) -> None:

@@ -48,7 +48,7 @@ class BatchNorm(Function):
     Ioffe and Szegedy 2015, algorithm 1; dx = w / sqrt(var + eps) * (dy - mean(dy) - x_hat * mean(dy * x_hat)).
     """
 
-    name = "batch_norm"
+    name, keeps_output = "batch_norm", False
 
     def __init__(self, eps: float = 1e-5) -> None:
         self.eps = check_number(self.name, "eps", eps, 0)
@@ -138,7 +138,7 @@ class BatchNormEval(Function):
     x (N, C) or (N, C, H, W); w, b, mean, var (C,) -> y, same shape.
     """
 
-    name = "batch_norm_eval"
+    name, keeps_output = "batch_norm_eval", False
 
     def __init__(self, eps: float = 1e-5) -> None:
         self.eps = check_number(self.name, "eps", eps, 0)

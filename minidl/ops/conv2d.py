@@ -91,7 +91,7 @@ class Conv2d(Function):
     As matrices, per group: y = w @ cols + b, where every column of cols is one window (im2col).
     """
 
-    name = "conv2d"
+    name, keeps_output = "conv2d", False
 
     def __init__(self, stride: Any = 1, padding: Any = 0, groups: int = 1) -> None:
         self.stride, self.padding = pair(self.name, "stride", stride, 1), pair(self.name, "padding", padding, 0)

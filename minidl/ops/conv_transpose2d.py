@@ -20,7 +20,7 @@ class ConvTranspose2d(Function):
     Long et al. 2015, section 3.3 ("deconvolution" there).
     """
 
-    name = "conv_transpose2d"
+    name, keeps_output = "conv_transpose2d", False
 
     def __init__(self, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1) -> None:
         self.stride, self.padding = pair(self.name, "stride", stride, 1), pair(self.name, "padding", padding, 0)

@@ -30,7 +30,7 @@ class Linear(Function):
     x (..., D), w (F, D), b (F,) or none -> y (..., F).
     """
 
-    name = "linear"
+    name, keeps_output = "linear", False
 
     def forward(self, x: Array, w: Array, b: Array | None = None) -> Array:
         self.output_shape(x.shape, w.shape, None if b is None else b.shape)
@@ -52,12 +52,10 @@ class Linear(Function):
         self.x_shape, self.w_shape, self.has_bias = x.shape, w.shape, b is not None
         self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        y = np.empty((len(rows), len(w)), x.dtype)
-        if len(rows) > len(w):
-            self.by_rows(rows, w, b, y)
-        else:
-            self.by_weights(rows, w, b, y)
-        return y.reshape(shape)
+        y = np.empty(shape, x.dtype)
+        multiply = self.by_rows if len(rows) > len(w) else self.by_weights
+        multiply(rows, w, b, y.reshape(len(rows), len(w)))
+        return y
 
     def by_rows(self, rows: Array, w: Array, b: Array | None, y: Array) -> None:
         """y = rows @ w.T + b; each thread has some of the rows."""

@@ -33,7 +33,7 @@ class Row(NamedTuple):
     """Of convolutions and linear layers, for the batch that went through."""
     memory: int = 0
     """Bytes of the arrays that its operations make, kept all at once, as training keeps them. Views cost nothing: reshape,
-    transpose, crop, slices, and layers that hand their input on."""
+    transpose, crop, slices, and layers that hand their input on; nor does ReLU that takes its input's memory."""
     field: Field | None = None
     """The receptive field of one output pixel; None where there is no image, or it cannot be followed."""
     inputs: tuple[int, ...] = ()
@@ -185,8 +185,8 @@ class _Watcher:
 
 
 def _is_view(function: Function) -> bool:
-    """Whether the output shows the input's memory. (Zeros that stand in for arrays do not tell.)"""
-    return function.name in ("reshape", "transpose", "crop") or (
+    """Whether the output shows the input's memory, or takes it. (Zeros that stand in for arrays do not tell.)"""
+    return function.name in ("reshape", "transpose", "crop") or getattr(function, "inplace", False) or (
         function.name == "getitem" and only_slices(function.index))  # type: ignore[attr-defined]
 
 

@@ -145,8 +145,7 @@ def test_what_does_not_depend_on_the_image_costs_the_same_for_every_batch():
 
 
 def real_memory(net, x):
-    """Bytes of all outputs that do not show memory of their inputs, by really computing, with a graph: then nothing is in
-    place."""
+    """Bytes of all outputs that do not show memory of their inputs, by really computing, with a graph."""
     total, alive = 0, []
 
     def see(function, inputs, y):
