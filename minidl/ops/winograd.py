@@ -89,9 +89,12 @@ def winograd_dw(x: np.ndarray, dy: np.ndarray, padding: Pair) -> np.ndarray:
     """dw (F, C, 3, 3) from x (N, C, H, W) and dy (N, F, OH, OW)."""
     (N, C), (F, OH, OW) = x.shape[:2], dy.shape[1:]
     TH, TW = -(-OH // 4), -(-OW // 4)
-    dU = np.zeros((36, F, C), x.dtype)
-    for block in blocks(N, TH, TW, C + F):
-        add_block(x, dy, dU, padding, block, TW)
+    dU, = scratch(x.dtype, (36, F, C), purpose="kernel")
+    every = blocks(N, TH, TW, C + F)
+    if not every:
+        dU[...] = 0
+    for block in every:
+        add_block(x, dy, dU, padding, block, TW, first=block is every[0])
     dw = np.empty((F, C, 3, 3), x.dtype)
 
     def back(filters: slice) -> None:
@@ -101,8 +104,8 @@ def winograd_dw(x: np.ndarray, dy: np.ndarray, padding: Pair) -> np.ndarray:
     return dw
 
 
-def add_block(x: np.ndarray, dy: np.ndarray, dU: np.ndarray, padding: Pair, block: Block, TW: int) -> None:
-    """dU (36, F, C) += what the block's tiles add."""
+def add_block(x: np.ndarray, dy: np.ndarray, dU: np.ndarray, padding: Pair, block: Block, TW: int, first: bool) -> None:
+    """dU (36, F, C) += what the block's tiles add; for the first one, dU is what they add."""
     (F, C), T = dU.shape[1:], tiles_of(block, TW)
     V, dM = scratch(x.dtype, (36, C, T), (36, F, T), purpose="tiles")
     transform_input(x, V, block, TW, padding)
@@ -111,6 +114,9 @@ def add_block(x: np.ndarray, dy: np.ndarray, dU: np.ndarray, padding: Pair, bloc
         adjoint_transform(dy[block.images, filters, 4 * block.rows.start:4 * block.rows.stop], dM[:, filters], TW)
 
     def multiply(p: int) -> None:
+        if first:
+            np.matmul(dM[p], V[p].T, out=dU[p])
+            return
         product, = scratch(x.dtype, (F, C))
         np.matmul(dM[p], V[p].T, out=product)
         dU[p] += product
