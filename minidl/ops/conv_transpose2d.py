@@ -135,7 +135,7 @@ class ConvTranspose2d(Function):
         def arrays(*shapes: tuple) -> tuple:
             return tuple(rng.standard_normal(shape) for shape in shapes)
 
-        yield arrays((2, 3, 3, 4), (3, 2, 3, 2), (2,)), dict(stride=(2, 1), padding=(1, 0), output_padding=(1, 0))
+        yield arrays((2, 4, 3, 2), (4, 2, 3, 5), (2,)), dict(stride=(2, 1), padding=(1, 0), output_padding=(1, 0))
         yield arrays((2, 4, 3, 2), (4, 3, 2, 3)), dict(stride=(1, 2), groups=2)
         yield arrays((1, 1, 2, 3), (1, 2, 1, 2), (2,)), dict(stride=3, output_padding=2)  # gaps between the kernels
         yield arrays((0, 2, 3, 3), (2, 3, 2, 2), (3,)), dict(stride=2)

@@ -353,9 +353,8 @@ BY_HAND = [
      "(array_module(x).sqrt(self.var) + self.eps)"),
     ("softmax.Softmax.backward", "(dy * self.y)", "dy"),
     ("softmax.log_probabilities", "x - x.max(axis=axis, keepdims=True)", "x - x.max()"),  # shared maximum: underflow
-    ("cross_entropy.CrossEntropy.backward", "dlogits *= self.counts[:, None] * (dy / self.count)",
-     "dlogits *= dy / self.count"),
-    ("cross_entropy.CrossEntropy.forward", "self.count = int(self.counts.sum())", "self.count = labels.size"),
+    ("cross_entropy.CrossEntropy.gradient", "dlogits *= counts * (dy / self.count)", "dlogits *= dy / self.count"),
+    ("cross_entropy.CrossEntropy.take_labels", "self.count = int(self.counts.sum())", "self.count = labels.size"),
     ("conv2d.Conv2d.forward", "y += b.reshape(self.groups, -1, 1)", "y = b.reshape(self.groups, -1, 1) + 0 * y * y"),
     ("conv2d.as_matrix", "transpose(1, 4, 5, 0, 2, 3)", "transpose(1, 5, 4, 0, 2, 3)"),  # KH and KW swapped
     ("conv2d.as_matrix", "transpose(1, 4, 5, 0, 2, 3)", "transpose(4, 1, 5, 0, 2, 3)"),  # groups no longer contiguous

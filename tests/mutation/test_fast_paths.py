@@ -17,7 +17,8 @@ import minidl
 PACKAGE, TESTS = Path(minidl.__file__).parent, Path(__file__).parents[1]
 DEFENDERS = ["ops/test_convolution_ways.py", "test_threads.py", "nn/test_fuse.py", "test_operations.py",
              "ops/test_batch_norm_digits.py", "optim/test_optimizers.py"]
-CHOSEN = "convolution_ways or threads or fuse or faster_kernel_holds or max_pool_of_equal or batch_norm_digits or in_slices"
+CHOSEN = ("convolution_ways or threads or fuse or faster_kernel_holds or max_pool or batch_norm_digits or in_slices or relu or "
+          "keeps_it")
 
 PLANTS = {
     # threads.py
@@ -32,6 +33,10 @@ PLANTS = {
         "[(slice(n, n + 1), part) for n in range(shape[0] - 1)"),
     "threads share one scratch memory": ("threads.py", "class _Local(threading.local):", "class _Local:"),
     "scratch arrays overlap": ("threads.py", "        start += size\n", "        start += size - _ALIGNMENT\n"),
+    "purposes share one memory": (
+        "threads.py",
+        "    buffer = kept.get(purpose)\n",
+        '    purpose = ""; buffer = kept.get(purpose)\n'),
     "errors of other threads are lost": (
         "threads.py",
         "            error = error or other.exception()",
@@ -74,8 +79,20 @@ PLANTS = {
     "a piece's rows all begin at the top": ("ops/conv2d_cpu.py", "top = rows.start * s.stride[0]", "top = 0 * s.stride[0]"),
     "= for += over kernel rows": (
         "ops/conv2d_cpu.py",
-        "part[:, :, outputs] += products[kh, :, :, pixels]",
-        "part[:, :, outputs] = products[kh, :, :, pixels]"),
+        "part[:, :, outputs] += products[:, kh, :, pixels]",
+        "part[:, :, outputs] = products[:, kh, :, pixels]"),
+    "bands of rows overlap": (
+        "ops/conv2d_cpu.py",
+        "bands, n = inside // rows, count(piece)",
+        "bands, n = max(1, inside // rows - 1), count(piece)"),
+    "bands come in the wrong order": (
+        "ops/conv2d_cpu.py",
+        "out=products.reshape(n, s.KH * s.F, bands, rows * s.OW).swapaxes(1, 2))",
+        "out=products.reshape(n, s.KH * s.F, bands, rows * s.OW).swapaxes(1, 2)[:, ::-1])"),
+    "rows moved the wrong way": (
+        "ops/conv2d_cpu.py",
+        "inner, pixels = seen(s.W, s.OW, kw - s.padding[1], 1)",
+        "inner, pixels = seen(s.W, s.OW, s.padding[1] - kw, 1)"),
     "the bias is forgotten where only padding is seen": (
         "ops/conv2d_cpu.py",
         "outside = 0 if bias is None else bias",
@@ -107,19 +124,38 @@ PLANTS = {
     "a block's first row is the image's": ("ops/winograd.py", "top = 4 * block.rows.start - PH", "top = -PH"),
     "tiles that stick out are not cut off": ("ops/winograd.py", "        beside[:, :, H:] = 0\n", ""),
     "every block's dU replaces the last": ("ops/winograd.py", "        dU[p] += product", "        dU[p] = product"),
+    "dU begins with what was there": ("ops/winograd.py", "        if first:\n", "        if False:\n"),
+    "V and M lie in the same memory": (
+        "ops/winograd.py",
+        'V, M = scratch(x.dtype, (36, C, T), (36, F, T), purpose="tiles")',
+        'V, = scratch(x.dtype, (36, C, T), purpose="tiles"); M, = scratch(x.dtype, (36, F, T), purpose="tiles")'),
     "the kernel is not turned in dx": ("ops/winograd.py", "np.ascontiguousarray(G2[:, ::-1]) if turned else G2", "G2"),
     "the bias is left out": ("ops/winograd.py", "            done += b[filters, None, None]", "            pass"),
     "tiles of the images mixed up": ("ops/winograd.py", ".transpose(1, 0, 2, 4, 3)", ".transpose(1, 0, 2, 4, 3)[::-1]"),
     # pool_cpu.py
     "padding takes part in the maximum": (
         "ops/pool_cpu.py",
-        "grid.into_planes(part, planes, -np.inf)",
-        "grid.into_planes(part, planes, 0)"),
-    "padding takes gradients": (
+        "grid.into_planes(x[maps], planes, -np.inf)",
+        "grid.into_planes(x[maps], planes, 0)"),
+    "the last equal pixel gets the gradient": (
         "ops/pool_cpu.py",
-        "grid.into_planes(part, planes, np.nan)",
-        "grid.into_planes(part, planes, 0)"),
-    "every equal pixel gets the gradient": ("ops/pool_cpu.py", "            met &= waiting\n", ""),
+        "np.greater(pixels, largest,",
+        "np.greater_equal(pixels, largest,"),
+    "the place is that of the largest so far": (
+        "ops/pool_cpu.py",
+        "np.maximum(place, here, out=place)",
+        "np.copyto(place, here)"),
+    "junk between the rows takes gradients": (
+        "ops/pool_cpu.py",
+        "place[...], gradient[...], dplanes[...] = np.iinfo(places.dtype).max, 0, 0",
+        "place[...], dplanes[...] = 0, 0"),
+    "NaN hands its gradient to the first place": (
+        "ops/pool_cpu.py", "            np.putmask(places[maps], np.isnan(y[maps]), np.iinfo(places.dtype).max)\n", ""),
+    "places of large windows wrap round": (
+        "ops/pool_cpu.py",
+        "np.empty(shape, np.min_scalar_type(math.prod(kernel)))",
+        "np.empty(shape, np.uint8)"),
+    "pixels that no window sees are forgotten": ("ops/pool_cpu.py", "        if grid.leaves_gaps:\n", "        if False:\n"),
     "overlapping windows overwrite each other": (
         "ops/pool_cpu.py",
         "dplanes[i, j, shift:shift + length] += share",
@@ -138,6 +174,41 @@ PLANTS = {
         "ops/batch_norm_cpu.py",
         "return a[index[1]][:, None] if len(index) > 1 else a[:, None]",
         "return a[:index[1].stop - index[1].start][:, None] if len(index) > 1 else a[:, None]"),
+    "segments of a row overlap": (
+        "ops/batch_norm_cpu.py",
+        "shape = *first.shape[:-1], number, len(ones)",
+        "first = second = first[..., ::-1] * 1; shape = *first.shape[:-1], number, len(ones)"),
+    # linear, cross-entropy, concat, transposed convolution, ReLU
+    "only the last of the small products counts": (
+        "ops/linear_cpu.py", "sums[k] += dy[:, cut] @ w[cut]", "sums[k] = dy[:, cut] @ w[cut]"),
+    "small products leave weights out": (
+        "ops/linear_cpu.py",
+        "in ranges(part.stop - part.start, max(1, size)):",
+        "in ranges(part.stop - part.start - 1, max(1, size)):"),
+    "small products begin with the first weight": ("ops/linear_cpu.py", "slice(part.start + cut.start,", "slice(cut.start,"),
+    "columns are taken from the wrong weights": (
+        "ops/linear_cpu.py",
+        "np.matmul(dy, w[:, part],",
+        "np.matmul(dy, w[:, ::-1][:, part],"),
+    "only the first thread's sum counts": ("ops/linear_cpu.py", "np.sum(sums, axis=0, out=dx)", "dx[...] = sums[0]"),
+    "one part's scores are normalised by its own classes": (
+        "ops/cross_entropy.py", "return [(slice(None), slice(None), rows)", "return [(slice(None), rows)"),
+    "concat puts all inputs in the first one's place": (
+        "arithmetic/shaping.py",
+        "for x, part in zip(xs, parts):",
+        "for x, part in zip(xs, parts[::-1]):"),
+    "transposed convolution mixes the groups": (
+        "ops/conv_transpose2d.py",
+        "slice(g * F, (g + 1) * F)) for g",
+        "slice(0, F)) for g"),
+    "ReLU takes memory that its input's maker needs": (
+        "autograd.py", " or not node.function.may_lose_output():", ":"),
+    "nobody is told that ReLU took the memory": (
+        "autograd.py",
+        "    x._version.count += 1\n    return True\n",
+        "    return True\n"),
+    "a subclass inherits that its output may go": (
+        "function.py", 'return vars(author).get("keeps_output") is False', "return cls.keeps_output is False"),
     # optim
     "the last number of a parameter is not updated": (
         "optim/optimizer.py", "ranges(flat[0].size, SLICE)", "ranges(flat[0].size - 1, SLICE)"),

@@ -526,14 +526,17 @@ def check_in_place(op: type[Function]) -> None:
     """ReLU(inplace=True) takes its input's memory where it may, and only there, in both kernels."""
     for context in (plain_kernels, nullcontext):
         with context():
-            for needs, inplace, view, frozen in itertools.product((True, False), repeat=4):
+            for needs, inplace, given, view, frozen in itertools.product((True, False), repeat=5):
                 memory = np.array([-1.0, 2.0, -3.0, 4.0])
                 x = memory[:2] if view else memory
                 x.flags.writeable = not frozen
-                y = apply(op(inplace=inplace), Tensor(x, requires_grad=needs)).numpy()
+                function = op(inplace=inplace)
+                function.given_away = given
+                y = apply(function, Tensor(x, requires_grad=needs)).numpy()
                 assert y.tolist() == [max(v, 0.0) for v in ([-1.0, 2.0] if view else [-1.0, 2.0, -3.0, 4.0])]
-                may = inplace and not needs and not view and not frozen
-                assert np.shares_memory(y, memory) is may, f"needs {needs}, inplace {inplace}, view {view}, frozen {frozen}"
+                may = inplace and (given or not needs) and not view and not frozen
+                assert np.shares_memory(y, memory) is may, (
+                    f"needs {needs}, inplace {inplace}, given away {given}, view {view}, frozen {frozen}")
 
 
 def check_statistics(op: type[Function]) -> None:

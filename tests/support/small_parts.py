@@ -1,15 +1,12 @@
 """Kernels cut into the smallest parts that they can be cut into, for inputs that are too small to be cut at all."""
-import importlib
 from contextlib import contextmanager
 
 from minidl import threads
-from minidl.ops import batch_norm_cpu, conv2d_cpu, pool_cpu, winograd
-
-linear = importlib.import_module("minidl.ops.linear")  # minidl.ops.linear is the function of that name
+from minidl.ops import batch_norm_cpu, conv2d_cpu, linear_cpu, pool_cpu, winograd
 
 SIZES = [(threads, "MOST", 4), (threads, "ENOUGH", 1), (conv2d_cpu, "PIECE", 100), (winograd, "MOST", 300),
          (winograd, "COLUMNS", 3), (pool_cpu, "BLOCK", 10), (batch_norm_cpu, "SEGMENT", 2),
-         (linear, "SMALL", 20)]
+         (linear_cpu, "SMALL", 20), (linear_cpu, "ENOUGH", 1)]
 
 
 @contextmanager
