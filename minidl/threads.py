@@ -191,6 +191,15 @@ def split(shape: tuple[int, ...]) -> list[tuple]:
     return [(slice(n, n + 1), part) for n in range(shape[0]) for part in even(shape[1], 1 + (shape[1] - 1) // across)]
 
 
+def split_keeping_channels(shape: tuple[int, ...]) -> list[tuple]:
+    """The same, but no part lacks a channel: arrays (N, C, ...) are cut by images, a few large ones by their rows."""
+    if split(shape) == [(...,)]:
+        return [(...,)]
+    if shape[0] >= get_num_threads() or len(shape) == 2:
+        return [(images,) for images in shares(shape[0])]
+    return [(slice(None), slice(None), rows) for rows in shares(shape[2])]
+
+
 def in_parts(body: Callable[..., Any], *arrays: np.ndarray) -> None:
     """body(part of each array) for all parts. The arrays have one shape; body writes into the last."""
     if arrays[-1].size < ENOUGH:

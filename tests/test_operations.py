@@ -101,6 +101,26 @@ def test_relu_has_slope_zero_at_zero():
     assert x.grad.tolist() == [0, 0, 1]
 
 
+def test_max_pool_finds_places_in_windows_of_more_than_255():
+    x = np.random.default_rng(0).standard_normal((2, 3, 40, 21)).astype(np.float32)
+    results = []
+    for context in (plain_kernels, nullcontext):
+        with context():
+            t = minidl.Tensor(x, requires_grad=True)
+            ops.max_pool2d(t, (20, 21), stride=10).backward(np.arange(18, dtype=np.float32).reshape(2, 3, 3, 1))
+            results.append(t.grad)
+    assert np.array_equal(*results)
+
+
+def test_max_pool_hands_no_gradient_to_a_window_with_nan():
+    x = np.zeros((1, 1, 2, 6), np.float32)
+    x[0, 0, 1, 3] = np.nan
+    t = minidl.Tensor(x, requires_grad=True)
+    y = ops.max_pool2d(t, 2)
+    y.backward(np.ones((1, 1, 1, 3), np.float32))
+    assert np.isnan(y.numpy()[0, 0, 0, 1]) and t.grad[0, 0].tolist() == [[1, 0, 0, 0, 1, 0], [0] * 6]
+
+
 def test_max_pool_sends_the_gradient_of_a_tie_to_the_first():
     x = minidl.Tensor(np.full((1, 1, 3, 3), 2.0), requires_grad=True)
     ops.max_pool2d(x, 2, stride=1).backward(np.array([[[[1.0, 10.0], [100.0, 1000.0]]]]))

@@ -35,6 +35,9 @@ SMALL = 600_000
 """Up to about a million multiplications, BLAS takes matrices as they lie, which is faster than copying them first where the
 kernel is small."""
 
+LEAST_COLUMNS = 32
+"""Columns that such a product should have."""
+
 
 class Shape(NamedTuple):
     """The sizes of one convolution, of one group."""
@@ -226,7 +229,7 @@ def unfold_rows(x: np.ndarray, s: Shape, piece: Piece, needed: slice, cols: np.n
 def band(s: Shape, inside: int) -> int:
     """How many of the rows to multiply at once: all, or so few that BLAS takes the matrices as they lie."""
     fitting = [rows for rows in range(1, inside + 1)
-               if inside % rows == 0 and rows * s.OW >= 32 and s.KH * s.F * s.C * s.KW * rows * s.OW <= SMALL]
+               if inside % rows == 0 and rows * s.OW >= LEAST_COLUMNS and s.KH * s.F * s.C * s.KW * rows * s.OW <= SMALL]
     return fitting[-1] if fitting else inside
 
 

@@ -9,16 +9,7 @@ from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample
 from minidl.ops.softmax import log_probabilities
-from minidl.threads import for_each, get_num_threads, shares, split
-
-
-def parts_with_all_classes(shape: tuple[int, ...]) -> list[tuple]:
-    """Indices that cut logits of this shape for the threads: by images, or a few images by their rows."""
-    if split(shape) == [(...,)]:
-        return [(...,)]
-    if shape[0] >= get_num_threads() or len(shape) == 2:
-        return [(images,) for images in shares(shape[0])]
-    return [(slice(None), slice(None), rows) for rows in shares(shape[2])]
+from minidl.threads import for_each, split_keeping_channels
 
 
 class CrossEntropy(Function):
@@ -50,7 +41,7 @@ class CrossEntropy(Function):
         def body(some: tuple) -> None:
             self.log_probabilities[some] = log_probabilities(logits[some], axis=1)
 
-        for_each(body, parts_with_all_classes(logits.shape))
+        for_each(body, split_keeping_channels(logits.shape))
         return self.mean_loss()
 
     def backward_cpu(self, dy: Array) -> tuple:
@@ -59,7 +50,7 @@ class CrossEntropy(Function):
         def body(some: tuple) -> None:
             dlogits[some] = self.gradient(some, dy)
 
-        for_each(body, parts_with_all_classes(dlogits.shape))
+        for_each(body, split_keeping_channels(dlogits.shape))
         return dlogits, None
 
     def take_labels(self, logits: Array, labels: Array) -> None:

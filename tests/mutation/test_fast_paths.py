@@ -160,7 +160,6 @@ PLANTS = {
         "ops/pool_cpu.py",
         "dplanes[i, j, shift:shift + length] += share",
         "dplanes[i, j, shift:shift + length] = share"),
-    "pixels that no window sees keep what was there": ("ops/pool_cpu.py", "        target[...] = 0\n", ""),
     "the shift counts columns of the output": (
         "ops/pool_cpu.py",
         "kh // self.stride[0] * self.plane[1]",
@@ -192,7 +191,7 @@ PLANTS = {
         "np.matmul(dy, w[:, ::-1][:, part],"),
     "only the first thread's sum counts": ("ops/linear_cpu.py", "np.sum(sums, axis=0, out=dx)", "dx[...] = sums[0]"),
     "one part's scores are normalised by its own classes": (
-        "ops/cross_entropy.py", "return [(slice(None), slice(None), rows)", "return [(slice(None), rows)"),
+        "threads.py", "return [(slice(None), slice(None), rows)", "return [(slice(None), rows)"),
     "concat puts all inputs in the first one's place": (
         "arithmetic/shaping.py",
         "for x, part in zip(xs, parts):",

@@ -531,7 +531,8 @@ def check_in_place(op: type[Function]) -> None:
                 x = memory[:2] if view else memory
                 x.flags.writeable = not frozen
                 function = op(inplace=inplace)
-                function.given_away = given
+                if given:
+                    function.given_away = True
                 y = apply(function, Tensor(x, requires_grad=needs)).numpy()
                 assert y.tolist() == [max(v, 0.0) for v in ([-1.0, 2.0] if view else [-1.0, 2.0, -3.0, 4.0])]
                 may = inplace and (given or not needs) and not view and not frozen
