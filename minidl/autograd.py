@@ -94,21 +94,22 @@ def recording() -> bool:
     return _settings.recording
 
 
-def give_memory_away(x: Any) -> bool:
-    """Whether an operation that works in place may take the memory of the tensor x, though a graph is recorded.
+def may_be_overwritten(x: Any) -> bool:
+    """Whether an operation that works in place may take the memory of x, a tensor or an array.
 
-    It may where the operation that made x does not need it for its gradient. Whoever else saved x for theirs refuses to run
-    backward from now on.
+    Only memory that an operation made: what a user or a parameter holds stays as it is. And only where that operation does not
+    need it for its gradient, or is not recorded. (If it is taken, `apply` sees to it that nobody goes on with x.)
     """
-    node = getattr(x, "node", None)
-    if node is None or node.function is None or not node.function.may_lose_output():
+    if not getattr(x, "_made", False):
         return False
-    x._version.count += 1
-    return True
+    return x.node is None or x.node.function is None or x.node.function.may_lose_output()
 
 
 def watch(callback: Callable[[Function, tuple, Any], None]):
-    """A `with` block in which `callback(function, inputs, output)` sees every applied operation (arrays, not tensors)."""
+    """A `with` block in which `callback(function, inputs, output)` sees every applied operation (arrays, not tensors).
+
+    Copy what you keep: an operation that works in place (`relu(x, inplace=True)`) may overwrite it, and its own input has been.
+    """
     if not callable(callback):
         raise TypeError(f"watch: needs a function of (function, inputs, output), got {type(callback).__name__}")
     return _setting("watchers", (*_settings.watchers, callback))
@@ -150,7 +151,7 @@ class Node:
                 what = f"input {self.function.input_name(index)}" if of_input else "the output"
                 raise RuntimeError(
                     f"backward: {what} of {self.name} was changed after forward "
-                    "(by optimizer.step() or an assignment to .data), so its gradient would be wrong; "
+                    "(by optimizer.step(), an assignment to .data or relu(..., inplace=True)), so its gradient would be wrong; "
                     "call backward before you change it, or run forward again")
         function, run_backward, parents = self.function, self.run_backward, self.parents
         self.function, self.run_backward, self.parents, self.versions = None, None, (), ()
@@ -206,6 +207,9 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
     arrays = tuple([x._data for x in tensors])
     if function.integer_inputs or not _all_alike(arrays):
         _check_inputs(function, arrays)
+    for x in tensors:
+        if x._version.taken:
+            raise RuntimeError(x._TAKEN)
     recording = _settings.recording and not _settings.shapes_only
     function.needs = tuple([recording and x.requires_grad for x in tensors])
     forward, backward = function.kernels(arrays)
@@ -219,10 +223,15 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
     for watcher in _settings.watchers:
         watcher(function, arrays, y)
     output = Tensor(y)
-    owner = _owner(y)
-    for x in tensors:
-        if owner is _owner(x._data):
-            output._version = x._version  # a view: whoever changes one changes the other
+    if function.inplace and y is arrays[0]:
+        tensors[0]._version.count += 1  # whoever saved it refuses to run backward
+        tensors[0]._version.taken = True  # nobody may use it, or another view of that memory, again
+        output._made = True
+    else:
+        owner, output._made = _owner(y), True
+        for x in tensors:
+            if owner is _owner(x._data):
+                output._version, output._made = x._version, False  # a view: whoever changes one changes the other
     if any(function.needs):
         output.node, output.requires_grad = Node(function, backward, tensors, output), True
     return output
@@ -283,10 +292,11 @@ def _check_inputs(function: Function, arrays: tuple[Array, ...]) -> None:
 
 
 class _Version:
-    """Counts the changes of one tensor's data; shared with the nodes that used it."""
+    """Counts the changes of one tensor's data; shared with the nodes that used it, and with views."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.taken = False  # an operation that works in place has overwritten it
 
 
 def as_tensor(x: Any) -> "Tensor":
@@ -304,12 +314,16 @@ class Tensor:
 
     __array_ufunc__ = None  # array * tensor is left to Tensor.__rmul__
 
+    _TAKEN = ("this tensor's memory was taken by relu(..., inplace=True), and holds what that made of it: go on with what relu "
+              "returned, or leave inplace out")
+
     def __init__(self, x: Any, requires_grad: bool = False) -> None:
         self._data = _as_array(x)
         self._version = _Version()
         self._grad: Array | None = None
         self.node: Node | None = None
         self._hooks: list[Callable] = []
+        self._made = False  # whether an operation made the array, in memory of its own
         if requires_grad and self._data.dtype.kind != "f":
             raise TypeError(f"Tensor: {self.dtype} carries no gradient; convert it with x.astype(np.float32) first")
         self.requires_grad = requires_grad
@@ -321,7 +335,10 @@ class Tensor:
         """The raw array, on the tensor's device. Assigning (also `t.data -= step`) tells the graph of the change.
 
         Writing into single elements (`t.data[0] = 1`) is not seen: between forward and backward it spoils gradients.
+        Errors: RuntimeError where an operation that works in place has overwritten it.
         """
+        if self._version.taken:
+            raise RuntimeError(self._TAKEN)
         return self._data
 
     @data.setter
@@ -401,7 +418,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array: the only way to the host. On the CPU it is `.data` itself, not a copy."""
-        return to_numpy(self._data)
+        return to_numpy(self.data)
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         raise TypeError("a Tensor does not turn into an array silently: use t.numpy() (or t.data on its device)")

@@ -76,7 +76,11 @@ class Function:
     """Which inputs need a gradient, in order; the engine says so before `forward`. Until then: all."""
 
     keeps_output: ClassVar[bool] = True
-    """Whether `backward` may look at the output. Where it says no, an operation that works in place may take its memory."""
+    """Whether `backward` may look at the output. Where it does not, an operation that works in place may take its memory. A
+    subclass that overrides `forward` or `backward` has to say it again."""
+
+    inplace: bool = False
+    """Whether `forward` may return its first input's array, overwritten."""
 
     forward_cpu: ClassVar[Callable | None] = None
     backward_cpu: ClassVar[Callable | None] = None
@@ -107,15 +111,18 @@ class Function:
 
         A subclass that overrides `backward` alone means that one to run.
         """
-        author = next(c for c in cls.__mro__ if not {"forward", "backward", "forward_cpu"}.isdisjoint(vars(c)))
-        return vars(author).get("forward_cpu") is not None
+        return vars(cls._author()).get("forward_cpu") is not None
+
+    @classmethod
+    def _author(cls) -> type:
+        """The class that last said what forward or backward are."""
+        return next(c for c in cls.__mro__ if not {"forward", "backward", "forward_cpu"}.isdisjoint(vars(c)))
 
     @classmethod
     @functools.cache
     def may_lose_output(cls) -> bool:
         """Whether the class that last said what forward and backward are said that backward does not look at the output."""
-        author = next(c for c in cls.__mro__ if not {"forward", "backward", "forward_cpu"}.isdisjoint(vars(c)))
-        return vars(author).get("keeps_output") is False
+        return vars(cls._author()).get("keeps_output") is False
 
     def __call__(self, *inputs: Any) -> Any:
         name = type(self).__name__

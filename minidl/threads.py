@@ -192,7 +192,7 @@ def split(shape: tuple[int, ...]) -> list[tuple]:
 
 
 def split_keeping_channels(shape: tuple[int, ...]) -> list[tuple]:
-    """The same, but no part lacks a channel: arrays (N, C, ...) are cut by images, a few large ones by their rows."""
+    """Indices that cut an array (N, C, ...) into a part per thread, all channels in each: by images, few large ones by rows."""
     if split(shape) == [(...,)]:
         return [(...,)]
     if shape[0] >= get_num_threads() or len(shape) == 2:

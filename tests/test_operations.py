@@ -169,13 +169,46 @@ def test_relu_in_place_takes_the_memory_of_what_its_maker_does_not_need():
             assert np.array_equal(got, want), name
 
 
-def test_whoever_saved_what_relu_overwrote_refuses_to_run_backward():
+@pytest.mark.parametrize("context", [nullcontext, minidl.no_grad])
+def test_whoever_saved_what_relu_overwrote_refuses_to_run_backward(context):
     x = minidl.Tensor(np.array([-1.0, 2.0]), requires_grad=True)
     y = x + 1
     z = y * y
-    ops.relu(y, inplace=True)
+    with context():
+        assert np.shares_memory(ops.relu(y, inplace=True).numpy(), y._data)
     with pytest.raises(RuntimeError, match="was changed after forward"):
         z.backward(np.ones(2))
+
+
+@pytest.mark.parametrize("context", [nullcontext, minidl.no_grad])
+def test_what_relu_overwrote_is_refused_wherever_it_is_used_again(context):
+    x = minidl.Tensor(np.array([-1.0, 2.0]), requires_grad=True)
+    with context():
+        y = x + 1
+        view, detached = y[:1], y.detach()
+        r = ops.relu(y, inplace=True)
+        for use in (lambda: y + r, lambda: view * 2, lambda: detached + 1, lambda: ops.relu(y), lambda: y.data, y.numpy):
+            with pytest.raises(RuntimeError, match="taken by relu"):
+                use()
+        assert (r + 1).numpy().tolist() == [1, 4]
+
+
+def test_relu_without_a_graph_leaves_alone_what_a_graph_needs():
+    x = minidl.Tensor(np.array([-1.0, 2.0]), requires_grad=True)
+    y = ops.tanh(x)
+    with minidl.no_grad():
+        ops.relu(y, inplace=True)
+    y.backward(np.ones(2))
+    np.testing.assert_allclose(x.grad, 1 - np.tanh([-1, 2]) ** 2, rtol=1e-12)
+
+
+def test_relu_that_did_not_take_the_memory_changes_nothing():
+    x = minidl.Tensor(np.array([[-1.0, 2.0]]), requires_grad=True)
+    view = (x + 1).reshape(2)
+    z = view * view
+    ops.relu(view, inplace=True)
+    z.backward(np.ones(2))
+    assert x.grad.tolist() == [[0, 6]] and view.numpy().tolist() == [0, 3]
 
 
 def test_a_subclass_that_looks_at_its_output_keeps_it():
@@ -192,29 +225,32 @@ def test_a_subclass_that_looks_at_its_output_keeps_it():
     assert not np.shares_memory(ops.relu(z, inplace=True).numpy(), z._data)
 
 
-def test_relu_in_place_takes_the_memory_of_its_input_only_where_no_graph_needs_it():
-    def run(x, requires_grad):
-        t = minidl.Tensor(x, requires_grad=requires_grad)
-        return ops.relu(t, inplace=True).numpy()
-
+def test_relu_in_place_leaves_alone_what_no_operation_made():
     for context in (plain_kernels, nullcontext):
-        with context():
-            x = np.array([-1.0, 2.0])
-            assert run(x, True).tolist() == [0, 2] and x.tolist() == [-1, 2]
-            with minidl.no_grad():
-                assert np.shares_memory(run(x, True), x) and x.tolist() == [0, 2]
-                wide = np.array([[-1.0, 2.0], [3.0, -4.0]])
-                assert run(wide[:, 0], False).tolist() == [0, 3] and wide[0, 0] == -1, "a view is somebody's memory"
-            w = minidl.Tensor(np.eye(2), requires_grad=True)
-            x = np.array([[-1.0, 2.0]])
-            y = ops.linear(x_tensor := minidl.Tensor(x), w)
-            ops.relu(x_tensor, inplace=True)
-            y.backward(np.ones((1, 2)))
-            assert w.grad.tolist() == [[-1, 2], [-1, 2]] and x.tolist() == [[-1, 2]], "another's gradient needs it"
-            with minidl.no_grad():
-                fixed = np.array([-1.0])
-                fixed.flags.writeable = False
-                assert run(fixed, False).tolist() == [0] and fixed.tolist() == [-1]
+        for recorded in (minidl.enable_grad, minidl.no_grad):
+            with context(), recorded():
+                image = np.array([[-1.0, 2.0]])
+                parameter = minidl.Tensor(image, requires_grad=True)
+                for x in (image, minidl.Tensor(image), parameter, parameter.reshape(2), parameter.detach()):
+                    assert ops.relu(x, inplace=True).numpy().ravel().tolist() == [0, 2]
+                assert image.tolist() == [[-1, 2]]
+        with context(), minidl.no_grad():
+            made = ops.tanh(image)
+            assert np.shares_memory(ops.relu(made, inplace=True).numpy(), made._data), "no gradient will need it"
+
+
+def test_relu_in_place_leaves_alone_what_an_operation_handed_on():
+    class Same(Function):
+        keeps_output = False
+
+        def forward(self, x):
+            return x
+
+        def backward(self, dy):
+            return dy
+
+    x = minidl.Tensor(np.array([-1.0, 2.0]), requires_grad=True)
+    assert ops.relu(minidl.apply(Same(), x), inplace=True).numpy().tolist() == [0, 2] and x.numpy().tolist() == [-1, 2]
 
 
 @pytest.mark.parametrize("size, kernel, stride, padding, floor, ceil", [

@@ -37,7 +37,7 @@ class Fusible:
         the net, without computing, on an image of that size, a number or (height, width) (nets of the zoo know theirs): a
         convolution whose output goes into one batch norm and nowhere else, both minidl's own layers and used once. ReLU
         layers of the copy work in place where nobody else needs what they are given. What does not fit stays as it is; the
-        net itself is not changed.
+        net itself is not changed. A net that goes other ways for other inputs is not for fusing: one way is seen.
         Errors: ValueError for a net that does not say its image size, if none is given.
         """
         new: Any = copy.deepcopy(self)
@@ -82,8 +82,9 @@ def _run(net: Any, size: Any) -> tuple[list[Step], list]:
     size = getattr(net, "image_size", None) if size is None else size
     both = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(both) != 2 or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1 for n in both):
-        raise ValueError(f"fuse: {type(net).__name__} is run once to see what follows what, and does not say how large its "
-                         f"images are: give image_size=..., a whole number or (height, width), got {size!r}")
+        unknown = ", and does not say how large its images are" if size is None else ""
+        raise ValueError(f"fuse: {type(net).__name__} is run once to see what follows what{unknown}: "
+                         f"give image_size=..., a whole number or (height, width), got {size!r}")
     inside: list[Any] = [net]
     steps: list[Step] = []
 

@@ -53,8 +53,9 @@ more than 500 results: whole rows, 256 channels say, would run on one thread aft
 
 
 def segments(pixels: int) -> int:
-    """Into how many equal segments a row is cut."""
-    return next(k for k in range(-(-pixels // SEGMENT) or 1, pixels + 1) if pixels % k == 0) if pixels else 1
+    """Into how many equal segments a row is cut; 1 where only far more than needed would be equal."""
+    least = max(1, -(-pixels // SEGMENT))
+    return next((k for k in range(least, 2 * least + 1) if pixels % k == 0), 1)
 
 
 def sums_of(a: np.ndarray, x: np.ndarray, k: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -31,7 +31,7 @@ def conv_method(method: str) -> Iterator[None]:
     loops     the definition, in Python: for tiny images only
     im2col    one matrix product of all windows: `Conv2d.forward` and `backward`
     threads   matrix products of pieces, on all cores
-    winograd  Winograd's algorithm wherever it can be (3x3, stride 1, float32), else "threads"
+    winograd  Winograd's algorithm wherever it can be (3x3, stride 1, float32), else "threads"; one infinity makes NaNs there
 
     Outside, each convolution goes the way that was fastest for its shape when measured. Backward goes the way of its forward.
     It holds for the current thread.

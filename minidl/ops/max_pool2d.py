@@ -21,7 +21,8 @@ def check_pool_padding(name: str, padding: tuple[int, int], kernel: tuple[int, i
 class MaxPool2d(Function):
     """y[n, c, i, j] = largest x[n, c, h, v] in window (i, j); of equal ones the first (row by row) gets the gradient
 
-    x (N, C, H, W) -> y (N, C, OH, OW). Padding counts as -infinity. Windows overlap where stride < kernel
+    x (N, C, H, W) -> y (N, C, OH, OW). Padding counts as -infinity. A window with NaN gives NaN, and the gradient of
+    that goes to the first NaN in the plain form, to nobody in the fast one. Windows overlap where stride < kernel
     (Krizhevsky et al. 2012, section 3.4). `ceil_mode`: see `minidl.ops.windows.output_size`.
     """
 

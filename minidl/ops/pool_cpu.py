@@ -104,10 +104,10 @@ def max_pool(x: np.ndarray, y: np.ndarray, places: np.ndarray | None, kernel: Pa
     OH, OW = y.shape[1:]
     grid = Grid(x.shape[1:], (OH, OW), kernel, stride, padding)
 
-    def body(maps: slice) -> None:
-        length = (maps.stop - maps.start) * grid.plane[0] * grid.plane[1]
+    def body(some: slice) -> None:
+        length = (some.stop - some.start) * grid.plane[0] * grid.plane[1]
         planes, largest = scratch(x.dtype, (*grid.planes, length + grid.last_shift), (length,))
-        grid.into_planes(x[maps], planes, -np.inf)
+        grid.into_planes(x[some], planes, -np.inf)
         largest[...] = planes[0, 0, :length]
         if places is not None:
             met, = scratch(bool, (length,), purpose="met")
@@ -120,10 +120,10 @@ def max_pool(x: np.ndarray, y: np.ndarray, places: np.ndarray | None, kernel: Pa
                 np.multiply(met.view(np.uint8), place.dtype.type(k), out=here)  # k where it is larger than all before, else 0
                 np.maximum(place, here, out=place)
             np.maximum(largest, pixels, out=largest)
-        y[maps] = grid.image(largest, x[maps])[:, :OH, :OW]
+        y[some] = grid.image(largest, x[some])[:, :OH, :OW]
         if places is not None:
-            places[maps] = grid.image(place, x[maps])[:, :OH, :OW]
-            np.putmask(places[maps], np.isnan(y[maps]), np.iinfo(places.dtype).max)
+            places[some] = grid.image(place, x[some])[:, :OH, :OW]
+            np.putmask(places[some], np.isnan(y[some]), np.iinfo(places.dtype).max)
 
     for_each(body, blocks(len(x), grid))
 
@@ -133,15 +133,15 @@ def max_pool_gradient(places: np.ndarray, dy: np.ndarray, dx: np.ndarray, kernel
     OH, OW = dy.shape[1:]
     grid = Grid(dx.shape[1:], (OH, OW), kernel, stride, padding)
 
-    def body(maps: slice) -> None:
-        target = dx[maps]
+    def body(some: slice) -> None:
+        target = dx[some]
         length = len(target) * grid.plane[0] * grid.plane[1]
         dplanes, gradient, share = scratch(dx.dtype, (*grid.planes, length + grid.last_shift), (length,), (length,))
         met, = scratch(bool, (length,), purpose="met")
         place, = scratch(places.dtype, (length,), purpose="places")
         place[...], gradient[...], dplanes[...] = np.iinfo(places.dtype).max, 0, 0  # no place, where there is no window
-        grid.image(place, target)[:, :OH, :OW] = places[maps]
-        grid.image(gradient, target)[:, :OH, :OW] = dy[maps]
+        grid.image(place, target)[:, :OH, :OW] = places[some]
+        grid.image(gradient, target)[:, :OH, :OW] = dy[some]
         for k, (i, j, shift) in enumerate(grid.shifts()):
             np.equal(place, place.dtype.type(k), out=met)
             np.multiply(gradient, met, out=share)

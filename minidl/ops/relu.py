@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from minidl.arithmetic.broadcasting import over_elements
-from minidl.autograd import Tensor, apply, computing, give_memory_away, recording
+from minidl.autograd import Tensor, apply, may_be_overwritten
 from minidl.backend import Array, array_module
 from minidl.function import Function, Refusal, Sample, check_flag
 from minidl.threads import in_parts
@@ -21,7 +21,7 @@ class ReLU(Function):
     def __init__(self, inplace: bool = False) -> None:
         check_flag(self.name, "inplace", inplace)
         self.inplace = inplace
-        self.given_away = False  # whether x is free although a graph is recorded
+        self.x_is_free = False  # `relu` says so: a Function does not know who made x
 
     def forward(self, x: Array) -> Array:
         self.y = array_module(x).maximum(x, 0, out=x if self.may_overwrite(x) else None)  # y > 0 says where x > 0: no mask
@@ -41,9 +41,8 @@ class ReLU(Function):
         return dx
 
     def may_overwrite(self, x: Array) -> bool:
-        """Only where asked for, where nobody needs x for a gradient, and where x is memory of its own."""
-        free = self.given_away or not any(self.needs)
-        return self.inplace and free and x.base is None and getattr(x.flags, "writeable", True)
+        """Only where asked for, where nobody needs x, and where x is memory of its own."""
+        return self.inplace and self.x_is_free and x.base is None and getattr(x.flags, "writeable", True)
 
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
         return shapes[0]
@@ -66,10 +65,10 @@ class ReLU(Function):
 def relu(x: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), element by element.
 
-    inplace: it takes the memory of x, which must not be used again. While a graph is recorded only where the operation that
-    made x does not need it for its gradient (convolution, linear, batch norm, a sum).
+    inplace: it takes the memory of x where that was made by an operation that does not need it for its gradient (convolution,
+    linear, batch norm, addition; all of them while no graph is recorded). x must not be used again: RuntimeError.
     """
     function = ReLU(inplace)
-    if inplace and recording() and computing():
-        function.inplace = function.given_away = give_memory_away(x)
+    if inplace:
+        function.x_is_free = may_be_overwritten(x)
     return apply(function, x)

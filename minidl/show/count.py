@@ -117,6 +117,7 @@ class _Watcher:
         self.batch_size = batch_size
         self.alive: list[Any] = [x.data]
         self.maker = {id(x.data): FROM_IMAGE}
+        self.functions: dict[int, Function] = {}  # that made the arrays
         self.fields: dict[int, Field | None] = {id(x.data): IMAGE if x.ndim == 4 else None}  # of all that depends on the image
         self.rows: list[Row] = []
         self.open: Row | None = None  # the layer that is being called
@@ -161,16 +162,21 @@ class _Watcher:
             shape=self.batch_of(y),
             parameters=row.parameters + sum(self.sizes[i] for i in used),
             multiply_adds=row.multiply_adds + images * function.multiply_adds(tuple(y.shape), *shapes),
-            memory=row.memory + (0 if _is_view(function) else images * y.size * y.dtype.itemsize),
+            memory=row.memory + (0 if self._takes_no_memory(function, inputs) else images * y.size * y.dtype.itemsize),
             field=field,
             inputs=tuple(dict.fromkeys((*row.inputs, *(i for i in makers if i != len(self.rows))))),
             window=row.window or function.window(*shapes))
         self.alive.append(y)
-        self.maker[id(y)] = len(self.rows)
+        self.maker[id(y)], self.functions[id(y)] = len(self.rows), function
         if self.open is not None:
             self.open = row
         else:
             self.rows.append(row)
+
+    def _takes_no_memory(self, function: Function, inputs: tuple) -> bool:
+        """Whether the output shows the input's memory or, while training, takes it."""
+        before = self.functions.get(id(inputs[0])) if inputs else None
+        return _is_view(function) or (function.inplace and before is not None and before.may_lose_output())
 
     def batch_of(self, y: Any) -> tuple[int, ...]:
         """The shape that y has for the whole batch."""
@@ -185,8 +191,8 @@ class _Watcher:
 
 
 def _is_view(function: Function) -> bool:
-    """Whether the output shows the input's memory, or takes it. (Zeros that stand in for arrays do not tell.)"""
-    return function.name in ("reshape", "transpose", "crop") or getattr(function, "inplace", False) or (
+    """Whether the output shows the input's memory. (Zeros that stand in for arrays do not tell.)"""
+    return function.name in ("reshape", "transpose", "crop") or (
         function.name == "getitem" and only_slices(function.index))  # type: ignore[attr-defined]
 
 

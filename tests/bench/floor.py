@@ -103,7 +103,8 @@ def seconds_per_number():
 
 
 def steps_of(name, batch, training):
-    """(function, shapes of its inputs, their identities, shape of its output) of everything that a forward pass runs."""
+    """(function, shapes of its inputs, their identities, shape of its output) of all that a forward pass runs; how many numbers
+    the parameters have."""
     net = models.build(name)
     net = net.train() if training else net.fuse()
     steps, held = [], []

@@ -28,7 +28,7 @@ EXPLAINED: list[tuple[str, str, str, list[str]]] = [
      "the factors of a product",
      ["np.multiply(dy, y > 0, out=dx) -> np.multiply(y > 0, dy, out=dx)"]),
     ("relu.ReLU.may_overwrite",
-     'return self.inplace and free and x.base is None and getattr(x.flags, "writeable", True)',
+     'return self.inplace and self.x_is_free and x.base is None and getattr(x.flags, "writeable", True)',
      "NumPy's arrays always say whether they may be written",
      ["True -> False"]),
     ("broadcasting.sum_to",

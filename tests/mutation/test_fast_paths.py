@@ -135,8 +135,8 @@ PLANTS = {
     # pool_cpu.py
     "padding takes part in the maximum": (
         "ops/pool_cpu.py",
-        "grid.into_planes(x[maps], planes, -np.inf)",
-        "grid.into_planes(x[maps], planes, 0)"),
+        "grid.into_planes(x[some], planes, -np.inf)",
+        "grid.into_planes(x[some], planes, 0)"),
     "the last equal pixel gets the gradient": (
         "ops/pool_cpu.py",
         "np.greater(pixels, largest,",
@@ -150,7 +150,7 @@ PLANTS = {
         "place[...], gradient[...], dplanes[...] = np.iinfo(places.dtype).max, 0, 0",
         "place[...], dplanes[...] = 0, 0"),
     "NaN hands its gradient to the first place": (
-        "ops/pool_cpu.py", "            np.putmask(places[maps], np.isnan(y[maps]), np.iinfo(places.dtype).max)\n", ""),
+        "ops/pool_cpu.py", "            np.putmask(places[some], np.isnan(y[some]), np.iinfo(places.dtype).max)\n", ""),
     "places of large windows wrap round": (
         "ops/pool_cpu.py",
         "np.empty(shape, np.min_scalar_type(math.prod(kernel)))",
@@ -201,13 +201,21 @@ PLANTS = {
         "slice(g * F, (g + 1) * F)) for g",
         "slice(0, F)) for g"),
     "ReLU takes memory that its input's maker needs": (
-        "autograd.py", " or not node.function.may_lose_output():", ":"),
-    "nobody is told that ReLU took the memory": (
         "autograd.py",
-        "    x._version.count += 1\n    return True\n",
-        "    return True\n"),
+        "return x.node is None or x.node.function is None or x.node.function.may_lose_output()",
+        "return True"),
+    "ReLU takes memory that is somebody's": (
+        "autograd.py",
+        'if not getattr(x, "_made", False):',
+        "if not isinstance(x, Tensor):"),
+    "ReLU takes memory that was handed on": (
+        "autograd.py",
+        "output._version, output._made = x._version, False",
+        "output._version = x._version"),
+    "nobody is told that ReLU took the memory": ("autograd.py", "        tensors[0]._version.count += 1  #", "        #"),
+    "what ReLU took may be used again": ("autograd.py", "        tensors[0]._version.taken = True  #", "        #"),
     "a subclass inherits that its output may go": (
-        "function.py", 'return vars(author).get("keeps_output") is False', "return cls.keeps_output is False"),
+        "function.py", 'return vars(cls._author()).get("keeps_output") is False', "return cls.keeps_output is False"),
     # optim
     "the last number of a parameter is not updated": (
         "optim/optimizer.py", "ranges(flat[0].size, SLICE)", "ranges(flat[0].size - 1, SLICE)"),

@@ -165,6 +165,13 @@ def test_memory_is_that_of_a_real_forward_pass(name):
     assert sum(row.memory for row in trace(net, shape, batch_size=2)) == real_memory(net, np.zeros((2, *shape), np.float32))
 
 
+def test_relu_in_place_costs_nothing_only_where_training_lets_it_take_the_memory():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.ReLU(inplace=True), nn.ReLU())
+    memory = [row.memory for row in trace(net, (1, 6, 6))]
+    assert memory == [2 * 16 * 4, 0, 2 * 4 * 4, 2 * 4 * 4, 2 * 4 * 4]
+    assert sum(memory) == real_memory(net, np.zeros((1, 1, 6, 6), np.float32))
+
+
 def test_a_view_costs_nothing_and_a_copy_does():
     class Views(nn.Module):
         def __init__(self):
