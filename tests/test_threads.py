@@ -130,6 +130,19 @@ def test_an_error_in_a_part_is_raised_here_and_stops_the_rest():
     assert {-1, -2} <= set(done), "the pool is of no use after an error"
 
 
+def test_an_error_of_the_other_thread_is_raised_here():
+    threads.set_num_threads(2)
+    both_inside, here = threading.Barrier(2, timeout=30), threading.get_ident()
+
+    def body(part):
+        both_inside.wait()
+        if threading.get_ident() != here:
+            raise KeyError("over there")
+
+    with pytest.raises(KeyError, match="over there"):
+        threads.for_each(body, range(2))
+
+
 def test_nested_use_runs_on_its_own_thread():
     threads.set_num_threads(2)
     idents, both_inside = {}, threading.Barrier(2, timeout=30)
