@@ -155,18 +155,19 @@ def for_each(body: Callable[[Any], None], parts: Sequence[Any]) -> None:
                 others.append(_pool(helpers).submit(work))
             except RuntimeError:  # the interpreter is ending, or set_num_threads has just closed this pool: fewer do the work
                 break
-        error = None
+        error = theirs = None
         try:
             work()
         except BaseException as mine:
             error = mine
         for other in others:
-            error = error or other.exception()
+            theirs = other.exception()  # waits: nobody may still write when this returns
+            error = error or theirs
         if error is not None:
             try:
                 raise error
             finally:
-                del error, others  # else the error holds this frame and the frame the error, with all arrays in between
+                del error, theirs, others  # else the error holds this frame and the frame the error, with all arrays in between
 
 
 MOST = 2**20

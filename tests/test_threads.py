@@ -143,6 +143,22 @@ def test_an_error_of_the_other_thread_is_raised_here():
         threads.for_each(body, range(2))
 
 
+def test_all_threads_have_stopped_when_an_error_is_raised():
+    threads.set_num_threads(2)
+    both_inside, here, done = threading.Barrier(2, timeout=30), threading.get_ident(), []
+
+    def body(part):
+        both_inside.wait()
+        if threading.get_ident() == here:
+            raise KeyError("here")
+        time.sleep(0.2)
+        done.append(part)
+
+    with pytest.raises(KeyError, match="here"):
+        threads.for_each(body, range(2))
+    assert len(done) == 1, "the other thread goes on behind the caller's back"
+
+
 def test_nested_use_runs_on_its_own_thread():
     threads.set_num_threads(2)
     idents, both_inside = {}, threading.Barrier(2, timeout=30)

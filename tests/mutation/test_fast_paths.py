@@ -39,8 +39,12 @@ PLANTS = {
         '    purpose = ""; buffer = kept.get(purpose)\n'),
     "errors of other threads are lost": (
         "threads.py",
-        "            error = error or other.exception()",
-        "            other.exception()"),
+        "            error = error or theirs\n",
+        ""),
+    "a thread goes on after another's error": (
+        "threads.py",
+        "            theirs = other.exception()  #",
+        "            theirs = None if error else other.exception()  #"),
     "the rest is not stopped after an error": (
         "threads.py", "                for _ in waiting:", "                for _ in ():"),
     "a child leaves a block that it never entered": (
