@@ -89,11 +89,6 @@ def computing() -> bool:
     return not _settings.shapes_only
 
 
-def recording() -> bool:
-    """Whether a graph is being recorded: then what one operation was given, another may have saved for its gradient."""
-    return _settings.recording
-
-
 def may_be_overwritten(x: Any) -> bool:
     """Whether an operation that works in place may take the memory of x, a tensor or an array.
 

@@ -170,6 +170,10 @@ def for_each(body: Callable[[Any], None], parts: Sequence[Any]) -> None:
                 del error, theirs, others  # else the error holds this frame and the frame the error, with all arrays in between
 
 
+SMALL_PRODUCT = 600_000
+"""Up to about a million multiplications OpenBLAS takes matrices as they lie. For more it first copies them into an order of its
+own, which is dear where each number is used a few times only: where rows or filters are few, products are cut down to this."""
+
 MOST = 2**20
 """Elements that a part of an elementwise kernel should have at most."""
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from minidl.ops.windows import Pair, seen
 from minidl.ops.winograd import transformed_kernel, winograd, winograd_dw
-from minidl.threads import MOST, even, for_each, get_num_threads, scratch, shares
+from minidl.threads import MOST, SMALL_PRODUCT, even, for_each, get_num_threads, scratch, shares
 
 PIECE = 2**22
 """Numbers that a piece should need at most: 16 MiB of float32. Smaller pieces stay in the cache, but then Python is asked too
@@ -31,12 +31,8 @@ FEW = 96
 pass."""
 
 
-SMALL = 600_000
-"""Up to about a million multiplications, BLAS takes matrices as they lie, which is faster than copying them first where the
-kernel is small."""
-
 LEAST_COLUMNS = 32
-"""Columns that such a product should have."""
+"""Columns that a product of some rows of an image should have."""
 
 
 class Shape(NamedTuple):
@@ -228,8 +224,9 @@ def unfold_rows(x: np.ndarray, s: Shape, piece: Piece, needed: slice, cols: np.n
 
 def band(s: Shape, inside: int) -> int:
     """How many of the rows to multiply at once: all, or so few that BLAS takes the matrices as they lie."""
+    per_row = s.KH * s.F * s.C * s.KW * s.OW
     fitting = [rows for rows in range(1, inside + 1)
-               if inside % rows == 0 and rows * s.OW >= LEAST_COLUMNS and s.KH * s.F * s.C * s.KW * rows * s.OW <= SMALL]
+               if inside % rows == 0 and rows * s.OW >= LEAST_COLUMNS and rows * per_row <= SMALL_PRODUCT]
     return fitting[-1] if fitting else inside
 
 

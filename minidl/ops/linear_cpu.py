@@ -10,10 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minidl.threads import for_each, ranges, shares
-
-SMALL = 10**6
-"""Multiplications of a product for which BLAS takes the matrices as they lie."""
+from minidl.threads import SMALL_PRODUCT, for_each, ranges, shares
 
 FEW_ROWS = 8
 """Up to so many rows, products are cut into small ones."""
@@ -31,7 +28,7 @@ def small(part: slice, rows: np.ndarray) -> Iterator[slice]:
     """Some of the weights, cut so that the product of each part with very few rows is small."""
     size = part.stop - part.start
     if len(rows) <= FEW_ROWS:
-        size = SMALL // max(1, rows.size)
+        size = SMALL_PRODUCT // max(1, rows.size)
     for cut in ranges(part.stop - part.start, max(1, size)):
         yield slice(part.start + cut.start, part.start + cut.stop)
 

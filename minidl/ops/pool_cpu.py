@@ -81,9 +81,10 @@ BLOCK = 2**21
 """Numbers of a plane that are pooled at once. Smaller blocks would stay in the cache, but make calls so short that threads wait
 for the interpreter more than they work."""
 
-def blocks(maps: int, grid: Grid) -> list[slice]:
-    """All maps (one channel of one image each) in blocks."""
-    return even(maps, max(1, BLOCK // (grid.plane[0] * grid.plane[1] or 1)), get_num_threads())
+
+def blocks(number: int, grid: Grid) -> list[slice]:
+    """So many maps (one channel of one image each) in blocks."""
+    return even(number, max(1, BLOCK // (grid.plane[0] * grid.plane[1] or 1)), get_num_threads())
 
 
 def maps(x: np.ndarray) -> np.ndarray:

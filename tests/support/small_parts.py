@@ -6,8 +6,8 @@ from minidl.ops import batch_norm_cpu, conv2d_cpu, linear_cpu, pool_cpu, winogra
 
 SIZES = [(threads, "MOST", 4), (threads, "ENOUGH", 1), (conv2d_cpu, "PIECE", 100), (winograd, "MOST", 300),
          (winograd, "COLUMNS", 3), (pool_cpu, "BLOCK", 10), (batch_norm_cpu, "SEGMENT", 2),
-         (linear_cpu, "SMALL", 6), (linear_cpu, "ENOUGH", 1), (linear_cpu, "FEW_ROWS", 1), (conv2d_cpu, "SMALL", 1000),
-         (conv2d_cpu, "LEAST_COLUMNS", 1)]
+         (linear_cpu, "SMALL_PRODUCT", 6), (linear_cpu, "ENOUGH", 1), (linear_cpu, "FEW_ROWS", 1),
+         (conv2d_cpu, "SMALL_PRODUCT", 1000), (conv2d_cpu, "LEAST_COLUMNS", 1)]
 
 
 @contextmanager
