@@ -96,6 +96,22 @@ for depth in DEPTHS:
 # %% [markdown]
 # ### Data and training
 #
+# Everything runs on the device named here: with an NVIDIA GPU, start the lesson with `MINIDL_DEVICE=cuda`. Arrays move where
+# you say so, and nowhere else.
+
+# %%
+import os
+
+import minidl
+
+DEVICE = os.environ.get("MINIDL_DEVICE", "cpu")
+
+
+def on_device(array):
+    return minidl.Tensor(array).to(DEVICE)
+
+
+# %% [markdown]
 # Handwritten digits, 8x8 grey: 1,400 to train on, 397 to test (`minidl.data.digits`). The recipe is that of He et al.
 # 2016, section 4.2, cut down: SGD with momentum 0.9, weight decay 0.0001, a rate that is divided by 10 twice on the way;
 # batch norm after every convolution and before the ReLU. But there are 84 steps of 50 images where they took 64,000 steps
@@ -116,7 +132,6 @@ print(train_images.shape, test_images.shape, "steps:", STEPS)
 # start from the same numbers and see the same batches.
 
 # %%
-import minidl
 from minidl import optim
 
 
@@ -126,7 +141,7 @@ def train(net):
     losses = []
     for _ in range(EPOCHS):
         for x, labels in data.DataLoader(train_images, digits.train_labels, batch_size=BATCH, shuffle=True):
-            loss = ops.cross_entropy(net(x), labels)
+            loss = ops.cross_entropy(net(on_device(x)), on_device(labels))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -142,7 +157,7 @@ def train(net):
 # %%
 def accuracy(net, images, labels, batch=500):
     with minidl.no_grad():
-        logits = [net(images[i : i + batch]).numpy() for i in range(0, len(images), batch)]
+        logits = [net(on_device(images[i : i + batch])).numpy() for i in range(0, len(images), batch)]
     return float((np.concatenate(logits).argmax(axis=1) == labels).mean())
 
 
@@ -156,7 +171,7 @@ for depth in DEPTHS:
         final_loss[kind, depth], test_accuracy[kind, depth] = [], []
         for seed in SEEDS:
             minidl.manual_seed(seed)
-            net = make_net(depth, shortcut=kind == "residual")
+            net = make_net(depth, shortcut=kind == "residual").to(DEVICE)
             losses = train(net)
             nets[kind, depth, seed] = net.eval()
             final_loss[kind, depth].append(float(np.mean(losses[-STEPS // EPOCHS :])))
@@ -219,7 +234,6 @@ axes.set_ylim(0, 2.5)
 pyplot.close(figure)  # so that a notebook shows it once, as the last line of the next cell
 
 # %%
-import os
 from pathlib import Path
 
 axes.set_xlabel("depth (layers with weights)")

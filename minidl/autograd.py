@@ -338,10 +338,10 @@ class Tensor:
 
     @data.setter
     def data(self, x: Array) -> None:
-        if not is_array(x) or x.shape != self.shape or x.dtype != self.dtype:
-            arrived = f"{x.dtype} {x.shape}" if is_array(x) else type(x).__name__
-            raise ValueError(f"Tensor.data: needs a {self.dtype} array of shape {self.shape}, got {arrived}; "
-                             "make a new Tensor for another shape or dtype")
+        if not is_array(x) or x.shape != self.shape or x.dtype != self.dtype or device_of(x) != self.device:
+            arrived = f"{x.dtype} {x.shape} on {device_of(x)}" if is_array(x) else type(x).__name__
+            raise ValueError(f"Tensor.data: needs a {self.dtype} array of shape {self.shape} on {self.device}, got {arrived}; "
+                             "make a new Tensor for another shape or dtype, move one with .to(device)")
         self.replace(x)
 
     @property
@@ -600,22 +600,22 @@ class Tensor:
     # comparisons: boolean tensors, outside the graph
 
     def __gt__(self, other: Any) -> "Tensor":
-        return _compare(np.greater, self, other)
+        return _compare("greater", self, other)
 
     def __ge__(self, other: Any) -> "Tensor":
-        return _compare(np.greater_equal, self, other)
+        return _compare("greater_equal", self, other)
 
     def __lt__(self, other: Any) -> "Tensor":
-        return _compare(np.less, self, other)
+        return _compare("less", self, other)
 
     def __le__(self, other: Any) -> "Tensor":
-        return _compare(np.less_equal, self, other)
+        return _compare("less_equal", self, other)
 
     def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]  # elementwise, as in NumPy
-        return NotImplemented if other is None else _compare(np.equal, self, other)
+        return NotImplemented if other is None else _compare("equal", self, other)
 
     def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]  # elementwise, as in NumPy
-        return NotImplemented if other is None else _compare(np.not_equal, self, other)
+        return NotImplemented if other is None else _compare("not_equal", self, other)
 
     __hash__ = object.__hash__  # tensors are dictionary keys by identity
 
@@ -766,15 +766,14 @@ def _operands(x: Any, y: Any, floating: bool = False) -> tuple[Tensor, Tensor]:
     return as_operand(x), as_operand(y)
 
 
-def _compare(ufunc: Callable, x: Tensor, y: Any) -> Tensor:
-    """`ufunc` on the raw arrays: a boolean tensor outside the graph."""
-    other = as_tensor(y) if not _is_number(y) else None
-    if other is None:
-        return Tensor(np.asarray(ufunc(x.data, y)) if x.device == "cpu" else ufunc(x.data, y))
-    if other.device != x.device:
-        raise ValueError(f"compare: x is on {x.device}, y on {other.device}: move one with y.to({x.device!r})")
+def _compare(name: str, x: Tensor, y: Any) -> Tensor:
+    """NumPy's comparison of that name on the raw arrays: a boolean tensor outside the graph."""
+    xp = array_module(x.data)
+    other = y if _is_number(y) else as_tensor(y).data
+    if is_array(other) and device_of(other) != x.device:
+        raise ValueError(f"compare: x is on {x.device}, y on {device_of(other)}: move one with y.to({x.device!r})")
     try:
-        return Tensor(np.asarray(ufunc(x.data, other.data)) if x.device == "cpu" else ufunc(x.data, other.data))
+        return Tensor(xp.asarray(getattr(xp, name)(x.data, other)))
     except ValueError:
         raise ValueError(f"compare: shapes {x.shape} and {other.shape} do not broadcast") from None
 

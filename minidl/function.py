@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.backend import Array
+from minidl.backend import Array, device_of
 
 Sample = tuple[tuple, dict]
 Refusal = tuple[tuple, dict, str]
@@ -27,6 +27,9 @@ class _Settings(threading.local):
 
 
 _settings = _Settings()
+
+_KERNELS = {"forward", "backward", "forward_cpu", "forward_cuda"}
+"""What a class defines that says how an operation is computed."""
 
 
 @contextmanager
@@ -53,6 +56,16 @@ def check_flag(name: str, option: str, value: Any) -> None:
     """`value` is True or False; a string would count as true, whatever it says."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: {option} must be True or False, got {value!r}")
+
+
+def _runs_on_cpu(x: Array) -> bool:
+    """Whether faster kernels for the CPU take `x`."""
+    return type(x) is np.ndarray and x.dtype.char in "fd?bhilqBHILQ" and x.dtype.isnative
+
+
+def _runs_on_cuda(x: Array) -> bool:
+    """Whether CUDA kernels take `x`."""
+    return device_of(x) == "cuda" and x.dtype.char in "f?bhilqBHILQ"
 
 
 class Function:
@@ -87,6 +100,11 @@ class Function:
     """The same as `forward` and `backward`, faster, for NumPy arrays of float32, float64, integers and booleans. Both or
     none."""
 
+    forward_cuda: ClassVar[Callable | None] = None
+    backward_cuda: ClassVar[Callable | None] = None
+    """The same for CuPy arrays of float32, integers and booleans, by CUDA C of our own. Both or none. Float64, in which
+    gradients are checked, goes through `forward` and `backward` on the GPU as well."""
+
     def forward(self, *inputs: Array) -> Array:
         """The output array, computed from the input arrays."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, x, ...)")
@@ -97,26 +115,28 @@ class Function:
 
     def kernels(self, inputs: tuple) -> tuple[Callable, Callable]:
         """Which forward runs on these arrays, and the backward that belongs to it."""
-        if not self._has_faster_kernels() or _settings.plain:
+        faster = self._faster_kernels()
+        if not faster or _settings.plain:
             return self.forward, self.backward
-        for x in inputs:
-            if type(x) is not np.ndarray or x.dtype.char not in "fd?bhilqBHILQ" or not x.dtype.isnative:
-                return self.forward, self.backward
-        return self.forward_cpu, self.backward_cpu  # type: ignore[return-value]
+        if "cpu" in faster and all(map(_runs_on_cpu, inputs)):
+            return self.forward_cpu, self.backward_cpu  # type: ignore[return-value]
+        if "cuda" in faster and all(map(_runs_on_cuda, inputs)):
+            return self.forward_cuda, self.backward_cuda  # type: ignore[return-value]
+        return self.forward, self.backward
 
     @classmethod
     @functools.cache
-    def _has_faster_kernels(cls) -> bool:
-        """Whether the class that last said what forward and backward are said it of the faster ones, too.
+    def _faster_kernels(cls) -> tuple[str, ...]:
+        """The devices for which the class that last said what forward and backward are has faster ones, too.
 
         A subclass that overrides `backward` alone means that one to run.
         """
-        return vars(cls._author()).get("forward_cpu") is not None
+        return tuple(device for device in ("cpu", "cuda") if vars(cls._author()).get(f"forward_{device}") is not None)
 
     @classmethod
     def _author(cls) -> type:
         """The class that last said what forward or backward are."""
-        return next(c for c in cls.__mro__ if not {"forward", "backward", "forward_cpu"}.isdisjoint(vars(c)))
+        return next(c for c in cls.__mro__ if not _KERNELS.isdisjoint(vars(c)))
 
     @classmethod
     @functools.cache

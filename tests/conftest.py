@@ -12,12 +12,35 @@ from hypothesis import settings
 
 from minidl.backend import to_device
 
-sys.path.insert(0, str(Path(__file__).parent / "support"))
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("support", "cuda_on_cpu")]
 
 # The same examples every time: a red test is red for everybody. `--hypothesis-profile=fuzz` looks at more of them.
 settings.register_profile("plain", max_examples=25, deadline=None, derandomize=True, database=None)
 settings.register_profile("fuzz", max_examples=300, deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("plain")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--stand-in", action="store_true", help="run the tests on device 'cuda', where a strict stand-in for CuPy "
+                     "computes on the CPU: see tests/support/second_run.py")
+
+
+def pytest_configure(config):
+    if config.option.stand_in:
+        import second_run
+        second_run.begin()
+
+
+@pytest.fixture(autouse=True)
+def _placed(request):
+    """In the second run, what a test makes goes to the device, unless it moves things itself or is about the CPU."""
+    if not request.config.option.stand_in:
+        yield
+        return
+    from second_run import Placing
+    Placing.on = "device" not in request.fixturenames and request.node.get_closest_marker("cpu") is None
+    yield
+    Placing.on = False
 
 
 def pytest_collection_modifyitems(config, items):

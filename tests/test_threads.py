@@ -15,6 +15,8 @@ import minidl
 from minidl import ops, threads
 from minidl.ops import OPS
 
+pytestmark = pytest.mark.cpu("these are the CPU's threads")
+
 
 @pytest.fixture(autouse=True)
 def number_kept():

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from minidl.arithmetic.broadcasting import positive_axes
-from minidl.backend import Array, array_module
+from minidl.backend import Array, array_module, device_of, is_array, to_device
 from minidl.function import Function, Refusal, Sample, check_number
 from minidl.threads import in_parts
 
@@ -110,6 +110,11 @@ class GetItem(Function):
         self.index = tuple(map(_own, index)) if isinstance(index, tuple) else _own(index)
 
     def forward(self, x: Array) -> Array:
+        # where to look is on the host or wherever a mask was computed, and is needed where x is
+        device = device_of(x)
+        parts = tuple(to_device(part, device) if is_array(part) else part
+                      for part in (self.index if isinstance(self.index, tuple) else (self.index,)))
+        self.index = parts if isinstance(self.index, tuple) else parts[0]
         try:
             y = x[self.index]
         except (IndexError, ValueError, TypeError) as error:

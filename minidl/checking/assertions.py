@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Tensor, no_grad
-from minidl.backend import is_array
+from minidl.backend import Array, array_module, is_array
 from minidl.checking.gradcheck import gradcheck
 from minidl.checking.report import GradientError
 
@@ -57,8 +57,8 @@ def _assert_strides_do_not_matter(f: Callable, inputs: tuple, options: dict) -> 
     if options.get("parameters"):
         return
 
-    def strided(x: np.ndarray) -> np.ndarray:
-        wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1])) if x.ndim else np.zeros(2)
+    def strided(x: Array) -> Array:
+        wide = array_module(x).zeros((*x.shape[:-1], 2 * x.shape[-1]) if x.ndim else 2)
         view = wide[..., ::2] if x.ndim else wide[::2].reshape(())
         view[...] = x
         return view

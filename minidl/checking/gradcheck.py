@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Tensor, enable_grad, no_grad
-from minidl.backend import is_array
+from minidl.backend import device_of, is_array, to_device, to_numpy
 from minidl.checking.report import GradientError, GradientReport, Mismatch
 from minidl.checking.slopes import Expectation, Line, expect, expect_at_kink
 from minidl.function import check_number
@@ -162,30 +162,32 @@ class _Checker:
         ends = np.cumsum([y.size for y in ys])[:-1]
         total = None
         for y, part in zip(ys, np.split(dy, ends)):
-            term = (y * part.reshape(y.shape)).sum()
+            term = (y * Tensor(part.reshape(y.shape)).to(y.device)).sum()
             total = term if total is None else total + term
         if total is None or not total.requires_grad:
             raise GradientError("gradcheck: the result of f does not depend on its inputs through recorded operations; "
                                 "does f call .data, .numpy() or detach()?")
         total.backward()
         self.refuse_written(untouched)
-        return {name: np.zeros(x.size) if x.grad is None else x.grad.reshape(-1).copy() for name, x in self.variables.items()}
+        return {name: np.zeros(x.size) if x.grad is None else to_numpy(x.grad).reshape(-1).copy()
+                for name, x in self.variables.items()}
 
     def refuse_written(self, untouched: dict[str, np.ndarray]) -> None:
         """Raises if a variable is no longer what it was."""
         for name, x in self.variables.items():
-            if not np.array_equal(x.data, untouched[name], equal_nan=True):
+            if not np.array_equal(x.numpy(), to_numpy(untouched[name]), equal_nan=True):
                 raise GradientError(f"gradcheck: f or its backward wrote into {name}; an operation must leave its inputs alone")
 
     def line(self, name: str, direction: np.ndarray) -> Line:
         """The outputs of f along `direction` (flat) of one variable. Every point is evaluated once."""
         x = self.variables[name].data
+        step = to_device(direction.reshape(x.shape), device_of(x))
         seen: dict[float, np.ndarray] = {}
 
         def outputs(t: float) -> np.ndarray:
             if t not in seen:
                 here = x.copy()
-                x[...] = here + t * direction.reshape(x.shape)
+                x[...] = here + t * step
                 try:
                     seen[t] = self.outputs()
                 finally:
@@ -215,7 +217,7 @@ class _Checker:
         index = tuple(int(j) for j in np.unravel_index(i, self.variables[name].shape))
         if not np.isfinite(slopes).all():
             raise GradientError(f"gradcheck: f is not finite within eps = {self.eps:g} of {name}{list(index)} = "
-                                f"{self.variables[name].data[index]:g}, so there is no slope to measure: move the input")
+                                f"{float(self.variables[name].data[index]):g}, so there is no slope to measure: move the input")
         if self.disagreement(name, direction) is None:
             return "agrees"
         line = self.line(name, direction)

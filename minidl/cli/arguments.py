@@ -49,6 +49,12 @@ def key_and_value(text: str) -> tuple[str, Any]:
     return key, value
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option --device, of every command that computes."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute: cpu, or cuda for an NVIDIA "
+                        "GPU (default: cpu; `minidl info` says what cuda lacks here)")
+
+
 def number(text: str) -> float:
     """The type of numbers."""
     try:

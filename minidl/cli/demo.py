@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from minidl.cli.arguments import at_least, between, place
+from minidl.cli.arguments import add_device, at_least, between, place
 from minidl.cli.files import remove_if_empty, writable_file, writable_folder, write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "and flips; the same seed and number of threads give the same accuracies on one machine (default: 0)")
     parser.add_argument("--threads", type=between(1, os.cpu_count() or 1), metavar="N",
                         help="threads that the kernels use (default: MINIDL_NUM_THREADS, else all usable cores)")
+    add_device(parser)
     parser.add_argument("--out", type=place, default=Path("minidl-demo"), metavar="DIR",
                         help="folder for the pictures, made if missing (default: minidl-demo)")
     parser.add_argument("--json", type=place, metavar="FILE", help="also write all numbers to this file, replacing it")
@@ -59,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Looks at the output places, trains, then prints and writes. Returns the exit status."""
     start = time.perf_counter()
+    if args.device == "cuda":
+        from minidl.backend import working_cupy
+        from minidl.cli.networks import user_errors
+        with user_errors("--device", RuntimeError):
+            working_cupy()
     new = writable_folder(args.out, "--out")
     try:
         for name in PICTURES:
@@ -83,7 +89,7 @@ def _train_and_show(args: argparse.Namespace, start: float) -> int:
     args.threads = args.threads or threads_before
     threads.set_num_threads(args.threads)
     try:
-        trained = _train(console, args.seed, recipes, data)
+        trained = _train(console, args, recipes, data)
         scores = {name: predict(net, data.test_images) for name, (net, _, _) in trained.items()}
     finally:
         threads.set_num_threads(threads_before)
@@ -120,10 +126,10 @@ def _announce(console: "Console", args: argparse.Namespace, recipes: "dict[str, 
     names, epochs = ", ".join(TITLES[name] for name in recipes), max(recipe.epochs for recipe in recipes.values())
     console.print(f"Fashion-MNIST, {len(data.train_images):,} training and {len(data.validation_images):,} validation "
                   f"images, {len(data.class_names)} classes.\n{names}: {epochs} epoch{'s' * (epochs > 1)} each, "
-                  f"seed {args.seed}.\n")
+                  f"seed {args.seed}{', on the GPU' * (args.device == 'cuda')}.\n")
 
 
-def _train(console: "Console", seed: int, recipes: "dict[str, Recipe]", data: "Dataset") -> "dict[str, Trained]":
+def _train(console: "Console", args: argparse.Namespace, recipes: "dict[str, Recipe]", data: "Dataset") -> "dict[str, Trained]":
     """The nets by name, trained one after the other. Every net starts from the seed, whatever came before."""
     from minidl.randomness import manual_seed
     from minidl.show import reporter
@@ -131,11 +137,11 @@ def _train(console: "Console", seed: int, recipes: "dict[str, Recipe]", data: "D
     trained = {}
     with reporter(console) as report:
         for name, recipe in recipes.items():
-            manual_seed(seed)
-            net = fashion.make_net(name, data)
+            manual_seed(args.seed)
+            net = fashion.make_net(name, data).to(args.device)
             report.begin(fashion.TITLES[name], recipe.epochs, fashion.batches_per_epoch(data, recipe))
             start = time.perf_counter()
-            history = fashion.train(net, data, recipe, seed, on_batch=report.on_batch, on_epoch=report.on_epoch)
+            history = fashion.train(net, data, recipe, args.seed, on_batch=report.on_batch, on_epoch=report.on_epoch)
             trained[name] = net, history, time.perf_counter() - start
     return trained
 
@@ -180,7 +186,7 @@ def _record(args: argparse.Namespace, recipes: "dict[str, Recipe]", data: "Datas
     from minidl import __version__
     from minidl.train.fashion import BEST, EACH
     return {
-        "minidl": __version__, "seed": args.seed, "quick": args.quick, "threads": args.threads,
+        "minidl": __version__, "seed": args.seed, "quick": args.quick, "threads": args.threads, "device": args.device,
         "recipes": {name: asdict(recipe) for name, recipe in recipes.items()},
         "images": {"train": len(data.train_images), "validation": len(data.validation_images),
                    "test": len(data.test_images)},

@@ -29,7 +29,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minidl.cli.arguments import at_least, between, key_and_value, place
+from minidl.cli.arguments import add_device, at_least, between, key_and_value, place
 from minidl.cli.classes import read_classes
 from minidl.cli.errors import UserError
 from minidl.cli.files import no_input, writable_file, write_json
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"how the weights expect images: {', '.join(PREPROCESSINGS)} (default: the network's usual one)")
     parser.add_argument("--size", metavar="N", type=between(1, 4096),
                         help="cut images to N x N (default: the network's own image size)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+    add_device(parser)
     parser.add_argument("--json", metavar="FILE", type=place, help="also write the answers to this file, replacing it")
     parser.add_argument("--option", metavar="KEY=VALUE", type=key_and_value, action="append", default=[],
                         help="an option of the network, such as num_classes=10, width=0.5 or batch_norm=true; may be repeated")

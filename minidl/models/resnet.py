@@ -1,9 +1,8 @@
 """ResNet: He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition". Nets for ImageNet."""
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from minidl.autograd import Tensor, as_tensor, pad
+from minidl.backend import is_array, to_numpy
 from minidl.models.network import Classifier, Knobs, choose, small_start
 from minidl.nn import (
     AdaptiveAvgPool2d,
@@ -151,8 +150,8 @@ class ResNet(Classifier):
     def _renamed(self, state: dict[Any, Any]) -> dict[Any, Any]:
         """A bias of conv1, which the authors' own ResNet-50 has, goes into the mean that bn1 subtracts."""
         bias, mean = state.get("conv1.bias"), state.get("bn1.running_mean")
-        if isinstance(bias, np.ndarray) and isinstance(mean, np.ndarray) and bias.shape == mean.shape:
-            state["bn1.running_mean"] = mean - state.pop("conv1.bias")
+        if bias is not None and mean is not None and is_array(bias) and is_array(mean) and bias.shape == mean.shape:
+            state["bn1.running_mean"] = to_numpy(mean) - to_numpy(state.pop("conv1.bias"))
         return state
 
 

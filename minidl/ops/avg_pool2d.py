@@ -6,10 +6,13 @@ import numpy as np
 
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
+from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample
 from minidl.ops import pool_cpu
 from minidl.ops.max_pool2d import check_pool_padding
 from minidl.ops.windows import check_images, fold, output_size, pair, unfold
+
+KERNELS = Kernels(__file__)
 
 
 def counted(size: int, kernel: int, stride: int, padding: int, windows: int, count_include_pad: bool) -> list[int]:
@@ -63,6 +66,22 @@ class AvgPool2d(Function):
         dx = np.empty((*dy.shape[:2], *self.size), dy.dtype)
         pool_cpu.sum_pool_gradient(dy, dx, self.kernel, self.stride, self.padding, self.divisor)
         return dx
+
+    def forward_cuda(self, x: Array) -> Array:
+        y = empty(self.output_shape(x.shape), x)
+        self.size = x.shape[2:]
+        self.divisor = self.divisors(y.shape[2:], x)
+        KERNELS.launch("avg_pool", y.size, contiguous(x), self.divisor, y, y.size, *self.geometry(y.shape))
+        return y
+
+    def backward_cuda(self, dy: Array) -> Array:
+        dx = empty((*dy.shape[:2], *self.size), dy)
+        KERNELS.launch("avg_pool_gradient", dx.size, contiguous(dy), self.divisor, dx, dx.size, *self.geometry(dy.shape))
+        return dx
+
+    def geometry(self, y: tuple) -> tuple[int, ...]:
+        """Height and width of image, kernel, stride, padding and output, as a kernel is told."""
+        return *self.size, *self.kernel, *self.stride, *self.padding, *y[2:]
 
     def divisors(self, output: tuple, like: Array) -> Array:
         """(OH, OW): how many places of each window count."""

@@ -6,8 +6,11 @@ import numpy as np
 
 from minidl.autograd import Tensor, apply, as_tensor, computing
 from minidl.backend import Array, array_module, device_of, is_array
+from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample, check_flag, check_number
 from minidl.ops import batch_norm_cpu as cpu
+
+KERNELS = Kernels(__file__)
 
 
 def _per_channel(a: Array, ndim: int) -> Array:
@@ -39,6 +42,19 @@ def _check_running(x: Array, training: bool, **running: Array) -> None:
             raise ValueError(f"batch_norm: {key} is read-only memory, but training moves it: pass a copy")
     if x.ndim >= 2:
         _check("batch_norm", x.shape, **{key: a.shape for key, a in running.items()})
+
+
+def _sizes(x: tuple) -> tuple[int, int, int]:
+    """x (N, C, ...) as (N, C, S): S values of a channel lie side by side."""
+    return x[0], x[1], math.prod(x[2:])
+
+
+def _gradient_sums_cuda(dy: Array, x: Array, mean: Array, scale: Array) -> tuple[Array, Array]:
+    """dw and db of either batch norm on the GPU."""
+    N, C, S = _sizes(dy.shape)
+    dw, db = empty((C,), dy), empty((C,), dy)
+    KERNELS.launch_rows("gradient_sums", C, N * S, dy, x, mean, scale, dw, db, N, C, S)
+    return dw, db
 
 
 class BatchNorm(Function):
@@ -85,6 +101,28 @@ class BatchNorm(Function):
             cpu.gradient(self.x, rows, self.true_mean, self.inv, scale, -scale * self.inv * dw / self.count,
                          -scale * db / self.count, cpu.rows(dx))
         return dx, dw.astype(dy.dtype), db.astype(dy.dtype)
+
+    def forward_cuda(self, x: Array, w: Array, b: Array) -> Array:
+        self.output_shape(x.shape, w.shape, b.shape)
+        self.x, self.w, y = contiguous(x), contiguous(w), empty(x.shape, x)
+        N, C, S = _sizes(x.shape)
+        self.count, xp = N * S, array_module(x)
+        self.true_mean, true_var = xp.empty(C, np.float64), xp.empty(C, np.float64)
+        KERNELS.launch_rows("statistics", C, N * S, self.x, self.true_mean, true_var, N, C, S)
+        self.mean, self.var = self.true_mean.astype(x.dtype), true_var.astype(x.dtype)  # for the running statistics
+        self.scale = 1 / xp.sqrt(true_var + self.eps)
+        KERNELS.launch("normalise", x.size, self.x, self.true_mean, self.scale, self.w, contiguous(b), y, x.size, C, S)
+        return y
+
+    def backward_cuda(self, dy: Array) -> tuple:
+        dy = contiguous(dy)
+        dw, db = _gradient_sums_cuda(dy, self.x, self.true_mean, self.scale)
+        dx = None
+        if self.needs[0]:
+            dx, (_, C, S) = empty(dy.shape, dy), _sizes(dy.shape)
+            KERNELS.launch("gradient", dy.size, dy, self.x, self.true_mean, self.scale, self.w, dw, db, dx, dy.size, C, S,
+                           self.count)
+        return dx, dw, db
 
     def backward(self, dy: Array) -> tuple:
         db = dy.sum(axis=self.axes)
@@ -168,6 +206,25 @@ class BatchNormEval(Function):
             zero = np.zeros_like(self.w)
             cpu.normalise(cpu.rows(dy), zero, w=self.w, inv=self.scale, b=zero, y=cpu.rows(dx))
         return dx, dw, db, -db * self.w * self.scale, -0.5 * dw * self.w * self.scale**2
+
+    def forward_cuda(self, x: Array, w: Array, b: Array, mean: Array, var: Array) -> Array:
+        """Does not look whether a variance is negative, for which the host would have to wait: that makes NaN."""
+        self.output_shape(x.shape, w.shape, b.shape, mean.shape, var.shape)
+        self.x, self.w, y = contiguous(x), contiguous(w), empty(x.shape, x)
+        self.mean = mean.astype(np.float64)
+        self.scale = 1 / array_module(x).sqrt(var.astype(np.float64) + self.eps)
+        _, C, S = _sizes(x.shape)
+        KERNELS.launch("normalise", x.size, self.x, self.mean, self.scale, self.w, contiguous(b), y, x.size, C, S)
+        return y
+
+    def backward_cuda(self, dy: Array) -> tuple:
+        dy, scale = contiguous(dy), self.scale.astype(dy.dtype)
+        dw, db = _gradient_sums_cuda(dy, self.x, self.mean, self.scale)
+        dx = None
+        if self.needs[0]:
+            dx, (_, C, S) = empty(dy.shape, dy), _sizes(dy.shape)
+            KERNELS.launch("gradient_of_fixed", dy.size, dy, self.scale, self.w, dx, dy.size, C, S)
+        return dx, dw, db, -db * self.w * scale, -0.5 * dw * self.w * scale**2
 
     def check_variance(self, var: Array) -> None:
         if bool((var < 0).any()):

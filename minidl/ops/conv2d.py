@@ -1,4 +1,5 @@
 """Convolution (cross-correlation, as every framework calls it) as one matrix product."""
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,10 +8,15 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Tensor, apply
-from minidl.backend import Array
+from minidl.backend import Array, array_module, device_of
+from minidl.cuda import contiguous, empty
 from minidl.function import Function, Refusal, Sample
 from minidl.ops import conv2d_cpu
+from minidl.ops.im2col import columns_cuda, images_cuda
 from minidl.ops.windows import Pair, check_images, fold, output_size, pair, unfold
+
+COLUMNS = 2**26
+"""How many elements of columns the GPU makes at once: 256 MiB of float32."""
 
 METHODS = ("loops", "im2col", "threads", "winograd")
 
@@ -122,6 +128,8 @@ class Conv2d(Function):
 
     def kernels(self, inputs: tuple) -> tuple[Callable, Callable]:
         if _settings.method == "loops":
+            if any(device_of(x) == "cuda" for x in inputs):
+                raise ValueError("conv_method: 'loops' is Python on the host, but conv2d's x is on cuda: move all to 'cpu'")
             return self.forward_loops, self.backward_loops
         return (self.forward, self.backward) if _settings.method == "im2col" else super().kernels(inputs)
 
@@ -164,6 +172,45 @@ class Conv2d(Function):
             if dw is not None:
                 dw[f] = conv2d_cpu.gradient_of_w(self.x[:, c], dy[:, f], sizes, self.way)
         return (dx, dw, dy.sum(axis=(0, 2, 3))) if self.has_bias else (dx, dw)
+
+    def forward_cuda(self, x: Array, w: Array, b: Array | None = None) -> Array:
+        shape = self.output_shape(x.shape, w.shape, None if b is None else b.shape)
+        N, F, OH, OW = shape
+        self.x_shape, self.w_shape, self.output, self.has_bias = x.shape, w.shape, (OH, OW), b is not None
+        self.x, self.w = x if self.needs[1] else None, w if self.needs[0] else None
+        y = empty(shape, x)
+        rows = y.reshape(N, self.groups, F // self.groups, OH * OW)  # the same memory
+        for some in self.batches():
+            rows[some] = self.weight_matrix(w) @ self.columns_cuda(x[some])
+        if b is not None:
+            y += b.reshape(-1, 1, 1)
+        return y
+
+    def backward_cuda(self, dy: Array) -> tuple:
+        N, F, OH, OW = dy.shape
+        dx = empty(self.x_shape, dy) if self.needs[0] else None
+        dw = array_module(dy).zeros(self.w_shape, dy.dtype) if self.needs[1] else None
+        rows = contiguous(dy).reshape(N, self.groups, F // self.groups, OH * OW)
+        for some in self.batches():
+            if dx is not None:
+                dcols = self.weight_matrix(self.w).swapaxes(1, 2) @ rows[some]
+                dcols = dcols.reshape(len(dcols), -1, OH * OW)
+                dx[some] = images_cuda(dcols, self.x_shape[2:], self.w_shape[2:], self.stride, self.padding, self.output)
+            if dw is not None:
+                of_each_image = rows[some] @ self.columns_cuda(self.x[some]).swapaxes(2, 3)
+                dw += of_each_image.sum(axis=0).reshape(self.w_shape)
+        return (dx, dw, dy.sum(axis=(0, 2, 3))) if self.has_bias else (dx, dw)
+
+    def columns_cuda(self, x: Array) -> Array:
+        """im2col of some images, a matrix per image and group: (n, groups, C / groups * KH * KW, OH * OW)."""
+        cols = columns_cuda(x, self.w_shape[2:], self.stride, self.padding, self.output)
+        return cols.reshape(len(x), self.groups, math.prod(self.w_shape[1:]), math.prod(self.output))
+
+    def batches(self) -> list[slice]:
+        """Images whose columns fill COLUMNS elements at most: all images' would be KH * KW times as large as x."""
+        N, C = self.x_shape[:2]
+        n = max(1, COLUMNS // (C * math.prod(self.w_shape[2:]) * math.prod(self.output)))
+        return [slice(i, i + n) for i in range(0, N, n)]
 
     def sizes(self, x: tuple, w: tuple, y: tuple) -> conv2d_cpu.Shape:
         """The sizes of one group's convolution."""

@@ -7,9 +7,12 @@ import numpy as np
 
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
+from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample
-from minidl.ops.softmax import log_probabilities
+from minidl.ops.softmax import launch_along_classes, log_probabilities
 from minidl.threads import for_each, split_keeping_channels
+
+KERNELS = Kernels(__file__)
 
 
 class CrossEntropy(Function):
@@ -52,6 +55,31 @@ class CrossEntropy(Function):
 
         for_each(body, split_keeping_channels(dlogits.shape))
         return dlogits, None
+
+    def forward_cuda(self, logits: Array, labels: Array) -> Array:
+        """Reads nothing back to the host, which would have to wait for it: a label that is no class makes the loss NaN, and so
+        does a batch without a label that counts."""
+        self.check_shapes(logits, labels)
+        xp, (N, C) = array_module(logits), logits.shape[:2]
+        inner = math.prod(logits.shape[2:])
+        self.log_probabilities = empty(logits.shape, logits)
+        launch_along_classes("log_softmax", 1, logits, self.log_probabilities)
+        self.labels = contiguous(labels.astype(np.int64))
+        losses, counts = xp.empty(N, np.float64), xp.empty(N, np.float64)  # of each image
+        KERNELS.launch_rows("image_losses", N, inner, self.log_probabilities, self.labels, losses, counts, N, C, inner,
+                            *self.ignored())
+        self.count = counts.sum()
+        return (losses.sum() / self.count).astype(logits.dtype)
+
+    def backward_cuda(self, dy: Array) -> tuple:
+        dlogits = empty(self.log_probabilities.shape, dy)
+        KERNELS.launch("cross_entropy_gradient", dlogits.size, self.log_probabilities, self.labels, contiguous(dy), self.count,
+                       dlogits, dlogits.size, dlogits.shape[1], math.prod(dlogits.shape[2:]), *self.ignored())
+        return dlogits, None
+
+    def ignored(self) -> tuple[bool, int]:
+        """Whether a label is ignored, and which: as a kernel is told."""
+        return (False, 0) if self.ignore_index is None else (True, int(self.ignore_index))
 
     def take_labels(self, logits: Array, labels: Array) -> None:
         """Checks the inputs, and keeps the labels with 0 where they do not count."""

@@ -6,9 +6,12 @@ import numpy as np
 from minidl.arithmetic.broadcasting import over_elements
 from minidl.autograd import Tensor, apply, as_tensor
 from minidl.backend import Array, to_device
+from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample, check_flag
 from minidl.randomness import generator
 from minidl.threads import in_parts
+
+KERNELS = Kernels(__file__)
 
 
 class Dropout(Function):
@@ -42,6 +45,17 @@ class Dropout(Function):
     def backward_cpu(self, dy: Array) -> tuple:
         dx = np.empty(dy.shape, dy.dtype)
         in_parts(self.masked, dy, self.keep, dx)
+        return dx, None
+
+    def forward_cuda(self, x: Array, keep: Array) -> Array:
+        self.check(x, keep)
+        self.keep, y = contiguous(keep), empty(x.shape, x)
+        KERNELS.launch("dropout", x.size, contiguous(x), self.keep, y, x.size, 1 / (1 - self.p))
+        return y
+
+    def backward_cuda(self, dy: Array) -> tuple:
+        dx = empty(dy.shape, dy)
+        KERNELS.launch("dropout", dy.size, contiguous(dy), self.keep, dx, dy.size, 1 / (1 - self.p))
         return dx, None
 
     def check(self, x: Array, keep: Array) -> None:

@@ -10,8 +10,27 @@ import numpy as np
 
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array
+from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample
-from minidl.ops.windows import check_images, fold, output_size, pair, unfold
+from minidl.ops.windows import Pair, check_images, fold, output_size, pair, unfold
+
+KERNELS = Kernels(__file__)
+
+
+def columns_cuda(x: Array, kernel: Pair, stride: Pair, padding: Pair, output: Pair) -> Array:
+    """im2col on the GPU: x (N, C, H, W) -> (N, C * KH * KW, OH * OW)."""
+    (N, C, H, W), (KH, KW), (OH, OW) = x.shape, kernel, output
+    cols = empty((N, C * KH * KW, OH * OW), x)
+    KERNELS.launch("im2col", cols.size, contiguous(x), cols, cols.size, H, W, KH, KW, *stride, *padding, OH, OW)
+    return cols
+
+
+def images_cuda(cols: Array, size: Pair, kernel: Pair, stride: Pair, padding: Pair, output: Pair) -> Array:
+    """col2im on the GPU: cols (N, C * KH * KW, OH * OW) -> (N, C, H, W)."""
+    N, C = cols.shape[0], cols.shape[1] // (kernel[0] * kernel[1])
+    x = empty((N, C, *size), cols)
+    KERNELS.launch("col2im", x.size, contiguous(cols), x, x.size, *size, *kernel, *stride, *padding, *output)
+    return x
 
 
 class Im2Col(Function):
@@ -39,6 +58,15 @@ class Im2Col(Function):
         N, C, H, W = self.x_shape
         windows = dcols.reshape(N, C, *self.kernel, *self.output).transpose(0, 1, 4, 5, 2, 3)
         return fold(windows, (H, W), self.stride, self.padding)
+
+    def forward_cuda(self, x: Array) -> Array:
+        check_images(self.name, x.shape)
+        self.x_shape = x.shape
+        self.output = output_size(self.name, x.shape[2:], self.kernel, self.stride, self.padding)
+        return columns_cuda(x, self.kernel, self.stride, self.padding, self.output)
+
+    def backward_cuda(self, dcols: Array) -> Array:
+        return images_cuda(dcols, self.x_shape[2:], self.kernel, self.stride, self.padding, self.output)
 
     @staticmethod
     def naive(x: np.ndarray, kernel_size: Any = 3, stride: Any = 1, padding: Any = 0) -> np.ndarray:
@@ -86,11 +114,8 @@ class Col2Im(Function):
         self.stride, self.padding = pair(self.name, "stride", stride, 1), pair(self.name, "padding", padding, 0)
 
     def forward(self, cols: Array) -> Array:
-        KH, KW = self.kernel
-        self.output = OH, OW = output_size(self.name, self.size, self.kernel, self.stride, self.padding)
-        if cols.ndim != 3 or cols.shape[1] % (KH * KW) or cols.shape[2] != OH * OW:
-            raise ValueError(f"col2im: cols must be (N, C * {KH * KW}, {OH * OW}) for output_size {self.size}, kernel "
-                             f"{self.kernel}, stride {self.stride}, padding {self.padding}; got {cols.shape}")
+        self.check(cols)
+        (KH, KW), (OH, OW) = self.kernel, self.output
         N, C = cols.shape[0], cols.shape[1] // (KH * KW)
         windows = cols.reshape(N, C, KH, KW, OH, OW).transpose(0, 1, 4, 5, 2, 3)
         return fold(windows, self.size, self.stride, self.padding)
@@ -99,6 +124,21 @@ class Col2Im(Function):
         windows = unfold(dx, self.kernel, self.stride, self.padding, self.output)
         N, C, OH, OW, KH, KW = windows.shape
         return windows.transpose(0, 1, 4, 5, 2, 3).reshape(N, C * KH * KW, OH * OW)
+
+    def forward_cuda(self, cols: Array) -> Array:
+        self.check(cols)
+        return images_cuda(cols, self.size, self.kernel, self.stride, self.padding, self.output)
+
+    def backward_cuda(self, dx: Array) -> Array:
+        return columns_cuda(dx, self.kernel, self.stride, self.padding, self.output)
+
+    def check(self, cols: Array) -> None:
+        """As many columns as windows fit into the output, each as long as a window."""
+        KH, KW = self.kernel
+        self.output = OH, OW = output_size(self.name, self.size, self.kernel, self.stride, self.padding)
+        if cols.ndim != 3 or cols.shape[1] % (KH * KW) or cols.shape[2] != OH * OW:
+            raise ValueError(f"col2im: cols must be (N, C * {KH * KW}, {OH * OW}) for output_size {self.size}, kernel "
+                             f"{self.kernel}, stride {self.stride}, padding {self.padding}; got {cols.shape}")
 
     @staticmethod
     def naive(cols: np.ndarray, output_size: Any = 4, kernel_size: Any = 3, stride: Any = 1,

@@ -1,12 +1,16 @@
 """Local response normalisation across channels, in both conventions."""
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
+from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample, check_number
 from minidl.threads import for_each, shares
+
+KERNELS = Kernels(__file__)
 
 
 def sum_over_channels(a: Array, before: int, after: int) -> Array:
@@ -70,6 +74,21 @@ class LRN(Function):
             dx[images] = direct - 2 * self.alpha * self.beta * x * back
 
         for_each(body, shares(len(dy)))
+        return dx
+
+    def forward_cuda(self, x: Array) -> Array:
+        self.output_shape(x.shape)
+        self.x = x = contiguous(x)
+        self.s, y = empty(x.shape, x), empty(x.shape, x)
+        C, S = x.shape[1], math.prod(x.shape[2:])
+        KERNELS.launch("lrn", x.size, x, self.s, y, x.size, C, S, self.before, self.after, self.k, self.alpha, self.beta)
+        return y
+
+    def backward_cuda(self, dy: Array) -> Array:
+        dx = empty(dy.shape, dy)
+        C, S = dy.shape[1], math.prod(dy.shape[2:])
+        KERNELS.launch("lrn_gradient", dy.size, contiguous(dy), self.x, self.s, dx, dy.size, C, S, self.before, self.after,
+                       self.alpha, self.beta)
         return dx
 
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:

@@ -1,4 +1,5 @@
 """Max pooling."""
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -6,9 +7,12 @@ import numpy as np
 
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
+from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample
 from minidl.ops import pool_cpu
 from minidl.ops.windows import check_images, fold, output_size, pair, unfold
+
+KERNELS = Kernels(__file__)
 
 
 def check_pool_padding(name: str, padding: tuple[int, int], kernel: tuple[int, int]) -> None:
@@ -22,8 +26,8 @@ class MaxPool2d(Function):
     """y[n, c, i, j] = largest x[n, c, h, v] in window (i, j); of equal ones the first (row by row) gets the gradient
 
     x (N, C, H, W) -> y (N, C, OH, OW). Padding counts as -infinity. A window with NaN gives NaN, and the gradient of
-    that goes to the first NaN in the plain form, to nobody in the fast one. Windows overlap where stride < kernel
-    (Krizhevsky et al. 2012, section 3.4). `ceil_mode`: see `minidl.ops.windows.output_size`.
+    that goes to the first NaN in the plain form and on the GPU, to nobody in the CPU's fast one. Windows overlap where
+    stride < kernel (Krizhevsky et al. 2012, section 3.4). `ceil_mode`: see `minidl.ops.windows.output_size`.
     """
 
     name = "max_pool2d"
@@ -61,6 +65,24 @@ class MaxPool2d(Function):
         pool_cpu.max_pool_gradient(pool_cpu.maps(self.places), pool_cpu.maps(dy), pool_cpu.maps(dx), self.kernel, self.stride,
                                    self.padding)
         return dx
+
+    def forward_cuda(self, x: Array) -> Array:
+        y = empty(self.output_shape(x.shape), x)
+        if math.prod(x.shape[2:]) >= 2**31:
+            raise ValueError(f"max_pool2d: a map of x {x.shape} has 2**31 pixels or more, too many to number in 32 bits: "
+                             "cut the images")
+        self.x_shape, self.places = x.shape, array_module(x).empty(y.shape, np.int32)
+        KERNELS.launch("max_pool", y.size, contiguous(x), y, self.places, y.size, *self.geometry(y.shape))
+        return y
+
+    def backward_cuda(self, dy: Array) -> Array:
+        dx = empty(self.x_shape, dy)
+        KERNELS.launch("max_pool_gradient", dx.size, contiguous(dy), self.places, dx, dx.size, *self.geometry(dy.shape))
+        return dx
+
+    def geometry(self, y: tuple) -> tuple[int, ...]:
+        """Height and width of image, kernel, stride, padding and output, as a kernel is told."""
+        return *self.x_shape[2:], *self.kernel, *self.stride, *self.padding, *y[2:]
 
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
         (x,) = shapes

@@ -6,8 +6,11 @@ import numpy as np
 from minidl.arithmetic.broadcasting import over_elements
 from minidl.autograd import Tensor, apply, may_be_overwritten
 from minidl.backend import Array, array_module
+from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample, check_flag
 from minidl.threads import in_parts
+
+KERNELS = Kernels(__file__)
 
 
 class ReLU(Function):
@@ -38,6 +41,17 @@ class ReLU(Function):
     def backward_cpu(self, dy: Array) -> Array:
         dx = np.empty(dy.shape, dy.dtype)
         in_parts(lambda dy, y, dx: np.multiply(dy, y > 0, out=dx), dy, self.y, dx)
+        return dx
+
+    def forward_cuda(self, x: Array) -> Array:
+        x = contiguous(x)
+        self.y = x if self.may_overwrite(x) else empty(x.shape, x)
+        KERNELS.launch("relu", x.size, x, self.y, x.size)
+        return self.y
+
+    def backward_cuda(self, dy: Array) -> Array:
+        dx = empty(dy.shape, dy)
+        KERNELS.launch("relu_gradient", dy.size, contiguous(dy), self.y, dx, dy.size)
         return dx
 
     def may_overwrite(self, x: Array) -> bool:

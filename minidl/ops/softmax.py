@@ -8,7 +8,10 @@ import numpy as np
 from minidl.arithmetic.broadcasting import positive_axes
 from minidl.autograd import Tensor, apply
 from minidl.backend import Array, array_module
+from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample
+
+KERNELS = Kernels(__file__)
 
 
 def log_probabilities(x: Array, axis: int) -> Array:
@@ -16,6 +19,13 @@ def log_probabilities(x: Array, axis: int) -> Array:
     xp = array_module(x)
     shifted = x - x.max(axis=axis, keepdims=True)
     return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+def launch_along_classes(kernel: str, axis: int, *arrays: Array) -> None:
+    """Runs a kernel of softmax.cu over arrays of one shape: a row of classes along `axis` for every place beside it."""
+    shape = arrays[0].shape
+    C, size = shape[axis], math.prod(shape)
+    KERNELS.launch_rows(kernel, size // C, C, *map(contiguous, arrays), size // C, C, math.prod(shape[axis % len(shape) + 1 :]))
 
 
 class _AlongClasses(Function):
@@ -73,6 +83,17 @@ class Softmax(_AlongClasses):
     def backward(self, dy: Array) -> Array:
         return self.y * (dy - (dy * self.y).sum(axis=self.dim, keepdims=True))
 
+    def forward_cuda(self, x: Array) -> Array:
+        self.check(x)
+        self.y = empty(x.shape, x)
+        launch_along_classes("softmax", self.dim, x, self.y)
+        return self.y
+
+    def backward_cuda(self, dy: Array) -> Array:
+        dx = empty(dy.shape, dy)
+        launch_along_classes("softmax_gradient", self.dim, dy, self.y, dx)
+        return dx
+
     @staticmethod
     def naive(x: np.ndarray, dim: int = -1) -> np.ndarray:
         def softmax_of(row: list[float]) -> list[float]:
@@ -96,6 +117,17 @@ class LogSoftmax(_AlongClasses):
 
     def backward(self, dy: Array) -> Array:
         return dy - array_module(dy).exp(self.y) * dy.sum(axis=self.dim, keepdims=True)
+
+    def forward_cuda(self, x: Array) -> Array:
+        self.check(x)
+        self.y = empty(x.shape, x)
+        launch_along_classes("log_softmax", self.dim, x, self.y)
+        return self.y
+
+    def backward_cuda(self, dy: Array) -> Array:
+        dx = empty(dy.shape, dy)
+        launch_along_classes("log_softmax_gradient", self.dim, dy, self.y, dx)
+        return dx
 
     @staticmethod
     def naive(x: np.ndarray, dim: int = -1) -> np.ndarray:

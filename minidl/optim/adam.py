@@ -4,7 +4,10 @@ from typing import Any
 
 from minidl.autograd import Tensor
 from minidl.backend import Array, array_module
-from minidl.optim.optimizer import Optimizer, check_number, in_slices, remembered
+from minidl.cuda import Kernels, contiguous
+from minidl.optim.optimizer import Optimizer, check_number, in_slices, remembered, takes_kernel
+
+KERNELS = Kernels(__file__)
 
 
 class Adam(Optimizer):
@@ -50,7 +53,12 @@ class Adam(Optimizer):
             size = array_module(v).sqrt(v) / math.sqrt(1 - b2**t) + options["eps"]
             p -= options["lr"] / (1 - b1**t) * m / size
 
-        in_slices(step, gradient, p, remembered(memory, "exp_avg", p), remembered(memory, "exp_avg_sq", p))
+        m, v = remembered(memory, "exp_avg", p), remembered(memory, "exp_avg_sq", p)
+        if takes_kernel(p):
+            KERNELS.launch("adam", p.size, p, m, v, contiguous(gradient), p.size, options["lr"] / (1 - b1**t), b1, 1 - b1, b2,
+                           1 - b2, math.sqrt(1 - b2**t), options["eps"], inside, 1 - options["lr"] * beside)
+        else:
+            in_slices(step, gradient, p, m, v)
         parameter.data = p  # tells the graph of the change
 
 

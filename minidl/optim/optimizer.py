@@ -146,6 +146,11 @@ def remembered(memory: dict[str, Any], key: str, like: Array) -> Array:
     return memory[key]
 
 
+def takes_kernel(p: Array) -> bool:
+    """Whether a CUDA kernel updates this parameter: float32 without gaps on the GPU. Anything else goes array by array."""
+    return device_of(p) == "cuda" and p.dtype == np.float32 and p.flags.c_contiguous
+
+
 SLICE = 2**18
 """Numbers of a parameter that are updated at once."""
 

@@ -3,7 +3,10 @@ from typing import Any
 
 from minidl.autograd import Tensor
 from minidl.backend import Array
-from minidl.optim.optimizer import Optimizer, check_number, in_slices, remembered
+from minidl.cuda import Kernels, contiguous
+from minidl.optim.optimizer import Optimizer, check_number, in_slices, remembered, takes_kernel
+
+KERNELS = Kernels(__file__)
 
 
 class SGD(Optimizer):
@@ -33,6 +36,11 @@ class SGD(Optimizer):
         p, momentum, weight_decay = parameter.data, options["momentum"], options["weight_decay"]
         v = remembered(memory, "momentum_buffer", p) if momentum else None
 
+        if takes_kernel(p):
+            self.update_cuda(p, contiguous(gradient), v, options)
+            parameter.data = p  # tells the graph of the change
+            return
+
         def step(g: Array, p: Array, v: Array | None = None) -> None:
             g = g + weight_decay * p if weight_decay else g
             if v is not None:
@@ -43,3 +51,12 @@ class SGD(Optimizer):
 
         in_slices(step, *((gradient, p) if v is None else (gradient, p, v)))
         parameter.data = p  # tells the graph of the change
+
+    def update_cuda(self, p: Array, g: Array, v: Array | None, options: dict[str, Any]) -> None:
+        """The same by sgd.cu: one pass over the memory instead of one per operation."""
+        lr, weight_decay = options["lr"], options["weight_decay"]
+        if v is None:
+            KERNELS.launch("sgd", p.size, p, g, p.size, lr, weight_decay)
+        else:
+            KERNELS.launch("sgd_with_momentum", p.size, p, v, g, p.size, lr, options["momentum"], weight_decay,
+                           options["nesterov"])

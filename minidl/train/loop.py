@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import Tensor
+from minidl.autograd import Tensor, no_grad
+from minidl.backend import to_numpy
 from minidl.nn import Module
 from minidl.nn.checks import whole_number
 from minidl.nn.module import evaluating, modes_kept
@@ -105,14 +106,17 @@ def _one_pass(net: Module, optimizer: Optimizer, loader: Loader, schedule: Sched
             optimizer.zero_grad()
             outputs = net(x)
             value = loss(outputs, labels)
-            _refuse_non_finite(value.item(), epoch, batch, rate)
+            number = value.item()  # the one place where the host waits for the GPU
+            if not math.isfinite(number):
+                _look_at_labels(loss, outputs, labels)
+                raise _diverged(number, epoch, batch, rate)
             value.backward()
             optimizer.step()
             if schedule is not None:
                 schedule.step()
-            tally.add(value.item(), outputs, labels)
+            tally.add(number, outputs, labels)
             if on_batch is not None:
-                on_batch(epoch, batch, value.item())
+                on_batch(epoch, batch, number)
     return rate
 
 
@@ -140,7 +144,8 @@ class _Tally:
         if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer))):
             raise TypeError(f"{who}: ignore_index must be an integer or None, got {ignore_index!r}: it is one of the labels")
         self.who, self.ignore_index = who, ignore_index
-        self.total, self.right, self.count = 0.0, 0.0, 0
+        self.total, self.count = 0.0, 0
+        self.right: Any = 0.0  # on the GPU a number of its own, which is read at the end
 
     def batches(self, net: Module, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
         """The loader's batches (x, labels) as tensors on the net's device, but for those without a label that counts."""
@@ -151,24 +156,26 @@ class _Tally:
                 raise TypeError(f"{self.who}: every batch must be a pair (x, labels), got {parts}"
                                 f"{' arrays' if isinstance(parts, int) else ''}: pass DataLoader(images, labels, ...)")
             x, labels = (part if isinstance(part, Tensor) else Tensor(part) for part in batch)
-            if self.counted(labels).any():
+            self.counted = self.count_of(labels)
+            if self.counted:
                 yield x.to(device), labels.to(device)
 
     def add(self, loss: float, outputs: Any, labels: Tensor) -> None:
         """One batch: `loss` is its mean; an answer is where the scores, the first of the outputs, are largest."""
         scores = outputs[0] if isinstance(outputs, tuple) and outputs else outputs
-        counts = self.counted(labels)
-        n = int(counts.sum())
-        self.total += loss * n
-        self.count += n
+        self.total += loss * self.counted
+        self.count += self.counted
         if _are_scores(scores, labels):
-            self.right += int(((scores.argmax(axis=1) == labels).data & counts).sum())
+            right = (scores.argmax(axis=1) == labels).data
+            if self.ignore_index is not None:
+                right &= labels.data != self.ignore_index
+            self.right = self.right + right.sum()
         else:
             self.right = math.nan  # numbers to come close to, for example: no answer is right or wrong
 
-    def counted(self, labels: Tensor) -> Any:
-        """Which labels count: an array of booleans like them, (N,) or, per pixel, (N, H, W)."""
-        return np.ones_like(labels.data, dtype=bool) if self.ignore_index is None else labels.data != self.ignore_index
+    def count_of(self, labels: Tensor) -> int:
+        """How many labels count. Asked of the loader's labels, which are on the host."""
+        return labels.size if self.ignore_index is None else int((labels.data != self.ignore_index).sum())
 
     @property
     def loss(self) -> float:
@@ -176,7 +183,7 @@ class _Tally:
 
     @property
     def accuracy(self) -> float:
-        return self.right / self.count
+        return float(to_numpy(self.right)) / self.count
 
 
 def predict(net: Module, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
@@ -201,9 +208,17 @@ def _device_of(net: Module) -> str:
     return next((parameter.device for parameter in net.parameters()), "cpu")
 
 
-def _refuse_non_finite(loss: float, epoch: int, batch: int, rate: float) -> None:
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"fit: the loss is {loss} in epoch {epoch}, batch {batch}, at learning rate {rate:g}: training has diverged "
-            f"(or the images hold NaN). Try a learning rate of {rate / 10:g} or a longer warm-up; "
-            "`with minidl.detect_anomaly():` around fit names the operation")
+def _look_at_labels(loss: Loss, outputs: Any, labels: Tensor) -> None:
+    """Raises what is wrong with the labels, if something is: on the GPU nobody has, since the host would have had to wait."""
+    if labels.device == "cuda":
+        some = outputs if isinstance(outputs, tuple) else (outputs,)
+        on_host = tuple(Tensor(y.numpy()) if isinstance(y, Tensor) else y for y in some)
+        with no_grad():
+            loss(on_host if isinstance(outputs, tuple) else on_host[0], labels.to("cpu"))
+
+
+def _diverged(loss: float, epoch: int, batch: int, rate: float) -> FloatingPointError:
+    return FloatingPointError(
+        f"fit: the loss is {loss} in epoch {epoch}, batch {batch}, at learning rate {rate:g}: training has diverged "
+        f"(or the images hold NaN). Try a learning rate of {rate / 10:g} or a longer warm-up; "
+        "`with minidl.detect_anomaly():` around fit names the operation")

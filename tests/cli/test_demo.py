@@ -62,7 +62,7 @@ def test_three_pictures_and_nothing_else_are_written(tiny):
 
 def test_the_json_says_the_same_as_the_table(tiny):
     done, _, record = tiny
-    assert {"minidl", "seed", "quick", "threads", "recipes", "images", "nets", "best", "acceptance", "pictures",
+    assert {"minidl", "seed", "quick", "threads", "device", "recipes", "images", "nets", "best", "acceptance", "pictures",
             "seconds"} == set(record)
     assert record["images"] == {"train": 100, "validation": 500, "test": 1000}
     assert [net["name"] for net in record["nets"]] == ["vgg", "inception", "resnet"]

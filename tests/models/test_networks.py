@@ -455,8 +455,9 @@ def test_zero_init_residual_draws_the_other_weights_as_without(depth, last, bloc
     assert not any(states[1][key].any() for key in different)
 
 
-@pytest.mark.parametrize("block", [BasicBlock(4, 4), Bottleneck(16, 4)], ids=["basic", "bottleneck"])
-def test_a_block_whose_last_convolution_is_zero_passes_its_input_on(block):
+@pytest.mark.parametrize("make", [lambda: BasicBlock(4, 4), lambda: Bottleneck(16, 4)], ids=["basic", "bottleneck"])
+def test_a_block_whose_last_convolution_is_zero_passes_its_input_on(make):
+    block = make()
     last = block.conv3 if isinstance(block, Bottleneck) else block.conv2
     last.weight.data = np.zeros_like(last.weight.data)
     x = positive(2, last.out_channels, 6, 5)

@@ -201,7 +201,7 @@ def test_what_was_shared_stays_shared_when_moved():
 def test_to_tells_a_waiting_graph_only_of_real_changes():
     layer, x = Linear(2, 1), Tensor([[1.0, 2.0]])
     y = layer(x).sum()
-    layer.to("cpu", dtype=np.float32)
+    layer.to(layer.weight.device, dtype=np.float32)
     y.backward()
     y = layer(x).sum()
     layer.to(dtype=np.float64)

@@ -10,6 +10,8 @@ from minidl import ops, threads
 from minidl.function import plain_kernels
 from minidl.ops import Conv2d, conv2d_cpu
 
+pytestmark = pytest.mark.cpu("these are the CPU's ways")
+
 # N, C, F, H, W, KH, KW, stride, padding
 SIZES = [
     (2, 3, 4, 7, 9, 3, 3, (1, 1), (1, 1)), (3, 4, 5, 12, 8, 3, 3, (1, 1), (0, 2)), (1, 3, 4, 17, 13, 3, 3, (1, 1), (1, 0)),

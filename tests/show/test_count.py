@@ -6,6 +6,7 @@ import pytest
 
 from minidl import models, nn, ops
 from minidl.autograd import Tensor, concat, watch
+from minidl.backend import array_module
 from minidl.randomness import generator, manual_seed
 from minidl.show import count_multiply_adds, count_parameters, short_bytes, short_number, trace
 from minidl.show.count import FROM_IMAGE, walk
@@ -151,7 +152,7 @@ def real_memory(net, x):
     def see(function, inputs, y):
         nonlocal total
         alive.append(y)
-        total += 0 if any(np.shares_memory(y, other) for other in inputs) else y.nbytes
+        total += 0 if any(array_module(y).shares_memory(y, other) for other in inputs) else y.nbytes
 
     with watch(see):
         net.eval()(Tensor(x))

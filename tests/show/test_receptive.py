@@ -104,6 +104,7 @@ SMALL_NETS = {
 }
 
 
+@pytest.mark.cpu("the nets are made before the tests run")
 @pytest.mark.parametrize("case", SMALL_NETS)
 def test_the_field_is_that_of_the_pixels_which_matter(case):
     net, place = SMALL_NETS[case]
