@@ -28,7 +28,8 @@ __all__ = ["Function", "GradientError", "NoCudaError", "Tensor", "apply", "conca
 
 # What costs time to load, and the module it comes from: the module itself, or a function in it.
 _ON_DEMAND = {"data": "minidl.data", "interop": "minidl.interop", "load": "minidl.interop", "models": "minidl.models",
-              "save": "minidl.interop", "show": "minidl.show", "testing": "minidl.testing", "train": "minidl.train"}
+              "parity": "minidl.parity", "save": "minidl.interop", "show": "minidl.show", "testing": "minidl.testing",
+              "train": "minidl.train"}
 
 
 def __getattr__(name: str):

@@ -29,6 +29,7 @@ def pytest_configure(config):
     if config.option.stand_in:
         import second_run
         second_run.begin()
+        config.pluginmanager.register(second_run)
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +38,9 @@ def _placed(request):
     if not request.config.option.stand_in:
         yield
         return
-    from second_run import Placing
-    Placing.on = "device" not in request.fixturenames and request.node.get_closest_marker("cpu") is None
-    yield
-    Placing.on = False
+    from second_run import during
+    with during(request):
+        yield
 
 
 def pytest_collection_modifyitems(config, items):

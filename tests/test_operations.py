@@ -101,6 +101,14 @@ def test_relu_has_slope_zero_at_zero():
     assert x.grad.tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_relu_keeps_nan(dtype):
+    for context in (plain_kernels, nullcontext):
+        with context():
+            np.testing.assert_array_equal(ops.relu(np.array([np.nan, -1, 2, -np.inf, np.inf], dtype)).numpy(),
+                                          [np.nan, 0, 2, 0, np.inf])
+
+
 def test_max_pool_finds_places_in_windows_of_more_than_255():
     x = np.random.default_rng(0).standard_normal((2, 3, 40, 21)).astype(np.float32)
     results = []
@@ -122,9 +130,10 @@ def test_max_pool_hands_no_gradient_to_a_window_with_nan():
     assert np.isnan(y.numpy()[0, 0, 0, 1]) and t.grad[0, 0].tolist() == [[1, 0, 0, 0, 1, 0], [0] * 6]
 
 
-def test_max_pool_sends_the_gradient_of_a_tie_to_the_first():
-    x = minidl.Tensor(np.full((1, 1, 3, 3), 2.0), requires_grad=True)
-    ops.max_pool2d(x, 2, stride=1).backward(np.array([[[[1.0, 10.0], [100.0, 1000.0]]]]))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_max_pool_sends_the_gradient_of_a_tie_to_the_first(dtype):
+    x = minidl.Tensor(np.full((1, 1, 3, 3), 2, dtype), requires_grad=True)
+    ops.max_pool2d(x, 2, stride=1).backward(np.array([[[[1.0, 10.0], [100.0, 1000.0]]]], dtype))
     assert x.grad[0, 0].tolist() == [[1, 10, 0], [100, 1000, 0], [0, 0, 0]]
 
 

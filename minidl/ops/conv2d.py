@@ -3,7 +3,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from minidl.function import Function, Refusal, Sample
 from minidl.ops import conv2d_cpu
 from minidl.ops.im2col import columns_cuda, images_cuda
 from minidl.ops.windows import Pair, check_images, fold, output_size, pair, unfold
-
-COLUMNS = 2**26
-"""How many elements of columns the GPU makes at once: 256 MiB of float32."""
 
 METHODS = ("loops", "im2col", "threads", "winograd")
 
@@ -98,6 +95,9 @@ class Conv2d(Function):
     """
 
     name, keeps_output = "conv2d", False
+
+    most_columns: ClassVar[int] = 2**26
+    """How many elements of columns the GPU makes at once: 256 MiB of float32."""
 
     def __init__(self, stride: Any = 1, padding: Any = 0, groups: int = 1) -> None:
         self.stride, self.padding = pair(self.name, "stride", stride, 1), pair(self.name, "padding", padding, 0)
@@ -207,9 +207,9 @@ class Conv2d(Function):
         return cols.reshape(len(x), self.groups, math.prod(self.w_shape[1:]), math.prod(self.output))
 
     def batches(self) -> list[slice]:
-        """Images whose columns fill COLUMNS elements at most: all images' would be KH * KW times as large as x."""
+        """Images whose columns are `most_columns` elements at most: all images' would be KH * KW times as large as x."""
         N, C = self.x_shape[:2]
-        n = max(1, COLUMNS // (C * math.prod(self.w_shape[2:]) * math.prod(self.output)))
+        n = max(1, self.most_columns // (C * math.prod(self.w_shape[2:]) * math.prod(self.output)))
         return [slice(i, i + n) for i in range(0, N, n)]
 
     def sizes(self, x: tuple, w: tuple, y: tuple) -> conv2d_cpu.Shape:

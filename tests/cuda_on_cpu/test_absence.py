@@ -120,3 +120,18 @@ def test_the_real_cupy_without_a_driver_is_told_from_no_cupy(tmp_path):
 def test_importing_minidl_never_imports_cupy(tmp_path):
     (tmp_path / "cupy.py").write_text("raise SystemExit('cupy was imported')")
     run(tmp_path, "import minidl, minidl.models, minidl.train, minidl.interop; minidl.synchronize(); minidl.Tensor([1.0]) * 2")
+
+
+@pytest.mark.parametrize("required, status, words", [
+    ("0", 0, "skipped"), ("1", 1, "MINIDL_REQUIRE_GPU=1, but device 'cuda' needs")])
+def test_the_tests_of_a_real_gpu_are_skipped_without_one_or_fail_on_request(required, status, words, tmp_path):
+    try:
+        backend.working_cupy()
+    except NoCudaError:
+        pass
+    else:
+        pytest.skip("there is a GPU here")
+    done = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py"],
+                          capture_output=True, text=True, check=False, cwd=CHECKOUT,
+                          env=os.environ | {"MINIDL_REQUIRE_GPU": required, "PYTEST_ADDOPTS": ""})
+    assert done.returncode == status and words in done.stdout, done.stdout[-2000:]

@@ -11,12 +11,19 @@ import numpy as np
 import pytest
 import standin
 from nvrtc import all_kernels
-from operation_checks import backward, differences, relative_error, run, samples
+from operation_checks import (
+    backward,
+    check_cuda_kernels_against_the_plain_ones,
+    differences,
+    relative_error,
+    run,
+    samples,
+)
 
 from minidl import cuda, parity
 from minidl.backend import to_device
 from minidl.function import plain_kernels
-from minidl.ops import OPS
+from minidl.ops import OPS, Conv2d
 
 pytestmark = pytest.mark.ladder
 
@@ -36,13 +43,14 @@ def cupy():
 
 @contextmanager
 def small_launches(threads=8, blocks=3):
-    """Few threads in few blocks, so that each does the work of several: the small samples then cross every border."""
-    before = cuda.THREADS, cuda.MOST_BLOCKS
-    cuda.THREADS, cuda.MOST_BLOCKS = threads, blocks
+    """Few threads in few blocks, so that each does the work of several: the small samples then cross every border. And an image
+    at a time where convolution takes some together."""
+    before = cuda.THREADS, cuda.MOST_BLOCKS, Conv2d.most_columns
+    cuda.THREADS, cuda.MOST_BLOCKS, Conv2d.most_columns = threads, blocks, 1
     try:
         yield
     finally:
-        cuda.THREADS, cuda.MOST_BLOCKS = before
+        cuda.THREADS, cuda.MOST_BLOCKS, Conv2d.most_columns = before
 
 
 @contextmanager
@@ -104,6 +112,11 @@ def test_a_kernel_computes_what_its_loops_compute_in_every_order_of_blocks_and_t
                         assert g.dtype == np.float32, what
                         error = relative_error(g, w)
                         assert error <= FLOAT32 + EXACT_GRADIENT, f"{what} is off the loops by {error:.2e}"
+
+
+@pytest.mark.parametrize("op", ON_CUDA, ids=lambda op: op.name)
+def test_a_kernel_agrees_with_the_plain_form_however_its_inputs_lie_and_refuses_the_same(op):
+    check_cuda_kernels_against_the_plain_ones(op)
 
 
 @pytest.mark.parametrize("row", [row for row in parity.rows() if row.kind != "training"],

@@ -5,8 +5,9 @@
     python tests/mutation/plant_bugs.py --list               what would be planted
 
 A bug is a small change of the source: + for -, = for +=, > for >=, a dropped term, a swapped pair, another axis. It is
-made in the syntax tree of `__init__`, `forward`, `backward` and of the functions they call, compiled into a fresh copy
-of the module, and judged by tests/support/operation_checks.py. Loops, samples and refusals stay those of the original.
+made in the syntax tree of `__init__`, `forward`, `backward`, their faster forms and the functions they call, compiled into
+a fresh copy of the module, and judged by tests/support/operation_checks.py. Loops, samples and refusals stay those of the
+original.
 Helpers that several operations import (windows.py, broadcasting.py, ...) are judged by all operations that do.
 
 A survivor is either a hole in the operation's samples, to be filled there, or no bug at all, to be explained in
@@ -30,14 +31,20 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-for folder in (HERE.parent / "support", HERE):
+for folder in (HERE.parent / "support", HERE.parent / "cuda_on_cpu", HERE):
     sys.path.insert(0, str(folder))
 if __name__ == "__main__":  # as a script: the package of this checkout; under pytest: the one that pytest tests
     sys.path.insert(0, str(HERE.parents[1]))
 
+import standin  # noqa: E402
 from cases import POINTED_CHECKS  # noqa: E402
 from equivalents import EQUIVALENT  # noqa: E402
-from operation_checks import CHECKS, FASTER, check_backward_against_differences  # noqa: E402
+from operation_checks import (  # noqa: E402
+    CHECKS,
+    FASTER,
+    check_backward_against_differences,
+    check_cuda_kernels_against_the_plain_ones,
+)
 from small_parts import small_parts  # noqa: E402
 
 from minidl.function import Function, plain_kernels  # noqa: E402
@@ -71,8 +78,18 @@ def check_faster_kernels(op: type[Function]) -> None:
                 check(op)
 
 
+def check_cuda_kernels(op: type[Function]) -> None:
+    """forward_cuda and backward_cuda, executed on the CPU. (The kernels themselves are judged by plant_cuda_bugs.py.)"""
+    if op.forward_cuda is not None:
+        standin.install()  # needs g++
+        try:
+            check_cuda_kernels_against_the_plain_ones(op)
+        finally:
+            standin.uninstall()
+
+
 JUDGES = [*(plainly(check) for check in CHECKS if check is not SLOWEST), check_pointedly, check_faster_kernels,
-          plainly(SLOWEST)]
+          check_cuda_kernels, plainly(SLOWEST)]
 SECONDS = 10  # for all checks of one bug: an endless loop counts as noticed
 GIGABYTES = 4  # more memory than this is refused, which counts as noticed too
 
@@ -415,6 +432,7 @@ def all_bugs(wanted: list[Place]) -> Iterator[Bug]:
 def compiled(tree: ast.Module, module: types.ModuleType) -> types.ModuleType:
     """A module of its own, made from a changed tree."""
     fresh = types.ModuleType(f"planted.{module.__name__}")
+    fresh.__file__ = module.__file__  # beside which its CUDA kernels lie
     exec(compile(tree, f"planted in {module.__file__}", "exec"), fresh.__dict__)
     return fresh
 

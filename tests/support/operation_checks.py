@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import numpy as np
 
 from minidl.autograd import Tensor, apply, shapes_only
+from minidl.backend import array_module, to_device
 from minidl.function import plain_kernels
 
 EXACT = 1e-12  # forward against its loops, float64
@@ -226,6 +227,71 @@ def check_faster_kernels_against_the_plain_ones(op):
 
 
 FASTER = [check_faster_kernels_against_the_plain_ones]
+
+
+def check_cuda_kernels_against_the_plain_ones(op):
+    """On device "cuda" in float32, with inputs that lie in memory in several ways, and each gradient alone; and the refusals.
+
+    Values are not looked at on a GPU: what would have to be read back makes NaN there instead of an error.
+    """
+    for seed in (0, 1):
+        for label, inputs, options in samples(op, seed):
+            cast = tuple(x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs)
+            with plain_kernels():
+                y, tensors = run(op, cast, options)
+                dy = cotangent(y.shape, seed + 30).astype(np.float32)
+                y.backward(dy)
+            want = [y.numpy(), *(x.grad for x in tensors)]
+            for spread in (np.array, every_second, reversed_axes):
+                got = _on_cuda(op, cast, options, dy, [x.dtype.kind == "f" for x in cast], spread)
+                _compare_devices(f"{label}, {spread.__name__}", op, got, want)
+            for k, x in enumerate(cast):
+                if x.dtype.kind == "f":
+                    got = _on_cuda(op, cast, options, dy, [i == k for i in range(len(cast))])
+                    _compare_devices(f"{label}, gradient of {op.input_name(k)} alone", op, got,
+                                     [want[0], *(w if i == k else None for i, w in enumerate(want[1:]))])
+    for inputs, options, words in op.rejects():
+        if len({x.dtype for x in inputs if x.dtype.kind == "f"}) < 2:  # mixed dtypes are refused wherever they are
+            cast = [to_device(x.astype(np.float32) if x.dtype.kind == "f" else x, "cuda") for x in inputs]
+            try:
+                y = apply(op(**options), *cast)
+            except (ValueError, TypeError, IndexError) as error:
+                assert words in str(error), f"{op.__name__} on cuda: expected {words!r} in the error, got: {error}"
+            else:
+                assert np.isnan(y.numpy()).any(), f"{op.__name__} on cuda: {words!r} was not refused"
+
+
+def _on_cuda(op, inputs, options, dy, needs, spread=np.array):
+    """Output and gradients on device "cuda", as NumPy arrays. Each array is `spread` over its memory there as here."""
+    def moved(x):
+        there, like = to_device(np.array(x), "cuda"), spread(x)
+        base = like.base if like.base is not None else like
+        if base.shape == x.shape and like.flags.c_contiguous:
+            return there
+        if spread is every_second:
+            wide = array_module(there).zeros(base.shape, x.dtype)
+            view = wide[(..., *(slice(None, None, 2) for _ in x.shape))]
+            view[...] = there
+            return view
+        return array_module(there).ascontiguousarray(there.T).T
+
+    tensors = [Tensor(moved(x), requires_grad=need) for x, need in zip(inputs, needs)]
+    before = [x.numpy().copy() for x in tensors]
+    y, dy = apply(op(**options), *tensors), moved(dy)
+    y.backward(dy)
+    for x, was in zip(tensors, before):
+        assert np.array_equal(x.numpy(), was), f"{op.__name__} on cuda wrote into an input"
+    return [y.numpy(), *(None if x.grad is None else x.grad.get() for x in tensors)]
+
+
+def _compare_devices(label, op, got, want):
+    for k, (g, w) in enumerate(zip(got, want, strict=True)):
+        what = f"{label}: {op.input_name(k - 1) if k else 'output'} on cuda"
+        assert (g is None) == (w is None), what
+        if g is not None:
+            assert g.dtype == w.dtype, f"{what} is {g.dtype}"
+            error = relative_error(g, w)
+            assert error <= 3e-5, f"{what} is off the plain kernel's by {error:.2e}"
 
 CHECKS = [
     check_forward_against_loops, check_backward_against_differences, check_backward_against_differences_of_the_loops,

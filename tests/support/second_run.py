@@ -8,8 +8,10 @@ placed for a test that takes the `device` fixture, since it moves things itself,
 import functools
 import inspect
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import standin
 
 import minidl.models
@@ -32,6 +34,10 @@ class Placing:
 
     on = False
     depth = 0
+    placed = False
+    """Whether anything of the test that runs went there."""
+    tests = 0
+    """How many tests had something there."""
 
 
 def begin():
@@ -54,7 +60,10 @@ def _is_test(frame):
 
 
 def _placed(x):
-    return to_device(x, "cuda") if Placing.on and is_array(x) else x
+    if not Placing.on or not is_array(x):
+        return x
+    Placing.placed = True
+    return to_device(x, "cuda")
 
 
 def _place_tensors():
@@ -118,7 +127,35 @@ def _placing(make, first_argument=False):
             Placing.depth -= 1
         net = args[0] if first_argument else made
         if Placing.on and not Placing.depth and _is_test(sys._getframe(1)) and isinstance(net, Module):
+            Placing.placed = True
             net.to("cuda")
         return made
 
     return placed
+
+
+# --- how much of the suite that was ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def during(test):
+    """While a test runs, what it makes is placed."""
+    Placing.on = "device" not in test.fixturenames and test.node.get_closest_marker("cpu") is None
+    Placing.placed = test.node.callspec.params.get("device") == "cuda" if hasattr(test.node, "callspec") else False
+    yield
+    Placing.tests += Placing.placed
+    Placing.on = False
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # of pytest-xdist
+        session.config.workeroutput["tests on the device"] = Placing.tests
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    Placing.tests += getattr(node, "workeroutput", {}).get("tests on the device", 0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(f"{Placing.tests} tests had something on device 'cuda'")
