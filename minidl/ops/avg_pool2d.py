@@ -129,6 +129,8 @@ class AvgPool2d(Function):
         yield (rng.standard_normal((2, 1, 5, 5)),), dict(kernel_size=2, ceil_mode=True)
         yield (rng.standard_normal((1, 1, 2, 1)),), dict(kernel_size=(3, 1), stride=2, ceil_mode=True)
         yield (rng.standard_normal((1, 2, 6, 7)),), dict(kernel_size=(1, 2), stride=3)
+        yield (rng.standard_normal((1, 2, 5, 6)),), dict(kernel_size=(3, 2), stride=(2, 1), padding=(1, 0))  # along one axis
+        yield (rng.standard_normal((1, 2, 5, 6)),), dict(kernel_size=(2, 3), stride=(1, 2), padding=(0, 1))
         yield (rng.standard_normal((0, 2, 4, 4)),), {}
 
     @staticmethod

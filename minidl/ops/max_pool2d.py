@@ -119,6 +119,10 @@ class MaxPool2d(Function):
         yield (apart(1, 2, 5, 6),), dict(kernel_size=2, padding=1, ceil_mode=True)  # one window is dropped
         yield (apart(1, 1, 2, 1),), dict(kernel_size=(3, 1), stride=2, ceil_mode=True)  # one window, larger than the image
         yield (apart(1, 2, 6, 7),), dict(kernel_size=(1, 2), stride=3)  # stride > kernel
+        yield (apart(1, 2, 5, 6),), dict(kernel_size=(3, 2), stride=(2, 1), padding=(1, 0))  # padding along one axis
+        yield (apart(1, 2, 5, 6),), dict(kernel_size=(2, 3), stride=(1, 2), padding=(0, 1))
+        # narrower than the kernel is high, and the largest in the last row
+        yield (np.arange(5.0).reshape(1, 1, 5, 1),), dict(kernel_size=(3, 1), stride=(2, 1))
         yield (apart(0, 2, 4, 4),), {}
         yield (apart(1, 1, 0, 4),), dict(kernel_size=2, padding=1)  # windows of nothing but padding
 

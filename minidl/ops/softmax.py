@@ -58,6 +58,8 @@ class _AlongClasses(Function):
         yield (rng.standard_normal((0, 3)),), dict(dim=1)
         # e**745 overflows, e**-746 is 0, and neither the smallest nor a common score taken out would help
         yield (np.array([[-4.0, 745.5, 746.0], [-746.0, -745.0, -744.5]]),), {}
+        yield (np.array([[[-4.0, -746.0], [745.5, -745.0], [746.0, -744.5]]]),), dict(dim=1)
+        yield (800 * np.eye(9),), {}  # the largest stands in every place, and to take out any other overflows
 
     @staticmethod
     def rejects() -> Iterator[Refusal]:

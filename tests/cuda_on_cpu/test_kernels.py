@@ -119,6 +119,34 @@ def test_a_kernel_agrees_with_the_plain_form_however_its_inputs_lie_and_refuses_
     check_cuda_kernels_against_the_plain_ones(op)
 
 
+NO_SLOPES = {
+    "ties": np.zeros((1, 1, 4, 5)), "-infinity": np.full((1, 1, 4, 5), -np.inf),
+    "NaN": np.array([[[[1, np.nan, 2, np.nan], [3, np.nan, 4, 5], [np.nan, 0, 0, 1]]]])}
+
+
+@pytest.mark.parametrize("x", NO_SLOPES.values(), ids=NO_SLOPES)
+def test_where_no_slope_can_be_measured_max_pooling_does_what_the_plain_form_does(x):
+    (op,) = [op for op in ON_CUDA if op.name == "max_pool2d"]
+    options = dict(kernel_size=2, stride=1)
+    dy = np.random.default_rng(0).standard_normal((1, 1, x.shape[2] - 1, x.shape[3] - 1)).astype(np.float32)
+    with plain_kernels():
+        y, (t,) = run(op, (x,), options)
+        y.backward(dy.astype(np.float64))
+    for schedule in engine.SCHEDULES:
+        with engine.scheduled(schedule), small_launches():
+            got, dx = on_cuda(op, (x,), options, dy)
+        np.testing.assert_array_equal(got, y.numpy())
+        np.testing.assert_allclose(dx, t.grad, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [3, -1])
+def test_a_label_that_is_no_class_makes_the_loss_and_its_own_gradient_nan(wrong):
+    (op,) = [op for op in ON_CUDA if op.name == "cross_entropy"]
+    with small_launches():
+        loss, dlogits, _ = on_cuda(op, (np.zeros((3, 3)), np.array([0, wrong, 1])), {}, np.array(1.0))
+    assert np.isnan(loss) and np.isnan(dlogits[1]).all() and np.isfinite(dlogits[[0, 2]]).all()
+
+
 @pytest.mark.parametrize("row", [row for row in parity.rows() if row.kind != "training"],
                          ids=lambda row: f"{row.kind} {row.name}")
 def test_the_table_that_a_gpu_is_tested_with_holds(row):

@@ -11,6 +11,9 @@ ONLY_THE_PRODUCT = "only the product of the two sizes is used"
 MEMORY_ORDER = "decides whether the result is contiguous, which costs or saves time and changes no number"
 SIMPLE_PART = "part is None or part is Ellipsis or isinstance(part, (int, slice))"
 SUM_OF_BOTH = "kernel and output_padding are only added"
+ANY_GRID = "any grid does any work: this only changes how many threads share it"
+ROWS = ("KERNELS.launch_rows(kernel, size // C, C, *map(contiguous, arrays), size // C, C, "
+        "math.prod(shape[axis % len(shape) + 1 :]))")
 
 EXPLAINED: list[tuple[str, str, str, list[str]]] = [
     ("elementwise.Add.forward_cpu",
