@@ -119,6 +119,17 @@ def test_a_kernel_agrees_with_the_plain_form_however_its_inputs_lie_and_refuses_
     check_cuda_kernels_against_the_plain_ones(op)
 
 
+@pytest.mark.parametrize("most, images", [(1, 1), (59, 1), (60, 1), (120, 2), (179, 2), (2**26, 5)])
+def test_convolution_makes_no_more_columns_at_once_than_it_may_but_one_images(most, images, monkeypatch):
+    conv = Conv2d(padding=(1, 0))
+    monkeypatch.setattr(Conv2d, "most_columns", most)
+    monkeypatch.setattr(conv, "x_shape", (5, 2, 3, 4), raising=False)
+    monkeypatch.setattr(conv, "w_shape", (7, 1, 1, 3), raising=False)  # 2 groups: columns have 2 * 1 * 3 numbers
+    monkeypatch.setattr(conv, "output", (5, 2), raising=False)
+    slices = conv.batches()
+    assert [len(range(5)[s]) for s in slices] == [min(images, 5 - i) for i in range(0, 5, images)]
+
+
 NO_SLOPES = {
     "ties": np.zeros((1, 1, 4, 5)), "-infinity": np.full((1, 1, 4, 5), -np.inf),
     "NaN": np.array([[[[1, np.nan, 2, np.nan], [3, np.nan, 4, 5], [np.nan, 0, 0, 1]]]])}

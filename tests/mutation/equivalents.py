@@ -14,6 +14,15 @@ SUM_OF_BOTH = "kernel and output_padding are only added"
 ANY_GRID = "any grid does any work: this only changes how many threads share it"
 ROWS = ("KERNELS.launch_rows(kernel, size // C, C, *map(contiguous, arrays), size // C, C, "
         "math.prod(shape[axis % len(shape) + 1 :]))")
+ROWS_SWAPPED = ("KERNELS.launch_rows(kernel, size // C, C, *map(contiguous, arrays), size // C, C, "
+                "math.prod(shape[axis % len(shape) + 1:])) -> "
+                "KERNELS.launch_rows(kernel, C, size // C, *map(contiguous, arrays), size // C, C, "
+                "math.prod(shape[axis % len(shape) + 1:]))")
+BATCHES = "n = max(1, self.most_columns // (C * math.prod(self.w_shape[2:]) * math.prod(self.output)))"
+MORE_AT_ONCE = "makes the columns of other numbers of images at once: memory, which tests/cuda_on_cpu looks at"
+UNWRITTEN = "both are memory of one shape and dtype, and nothing is in them yet"
+STATISTICS = 'KERNELS.launch_rows("statistics", C, N * S, self.x, self.true_mean, true_var, N, C, S)'
+SUMS = 'KERNELS.launch_rows("gradient_sums", C, N * S, dy, x, mean, scale, dw, db, N, C, S)'
 
 EXPLAINED: list[tuple[str, str, str, list[str]]] = [
     ("elementwise.Add.forward_cpu",
@@ -98,6 +107,40 @@ EXPLAINED: list[tuple[str, str, str, list[str]]] = [
      [SIMPLE_PART + " -> part is Ellipsis or isinstance(part, (int, slice))",
       SIMPLE_PART + " -> part is None or isinstance(part, (int, slice))",
       SIMPLE_PART + " -> part is None or part is Ellipsis"]),
+    ("softmax.launch_along_classes", "shape = arrays[0].shape", "the arrays are of one shape", ["0 -> 1"]),
+    ("softmax.launch_along_classes", ROWS, ANY_GRID, [ROWS_SWAPPED, "size // C -> size * C", "size // C -> size"]),
+    ("cross_entropy.CrossEntropy.forward_cuda",
+     "losses, counts = xp.empty(N, np.float64), xp.empty(N, np.float64)  # of each image", UNWRITTEN,
+     ["(losses, counts) -> (counts, losses)"]),
+    ("cross_entropy.CrossEntropy.forward_cuda",
+     'KERNELS.launch_rows("image_losses", N, inner, self.log_probabilities, self.labels, losses, counts, N, C, inner,',
+     ANY_GRID,
+     ["KERNELS.launch_rows('image_losses', N, inner, self.log_probabilities, self.labels, losses, counts, N, C, inner, "
+      "*self.ignored()) -> KERNELS.launch_rows('image_losses', inner, N, self.log_probabilities, self.labels, losses, counts, "
+      "N, C, inner, *self.ignored())"]),
+    ("cross_entropy.CrossEntropy.ignored",
+     "return (False, 0) if self.ignore_index is None else (True, int(self.ignore_index))",
+     "where nothing is ignored, the kernel does not look at the number", ["0 -> 1"]),
+    ("conv2d.Conv2d.backward_cuda", "N, F, OH, OW = dy.shape", ONLY_THE_PRODUCT, ["(N, F, OH, OW) -> (N, F, OW, OH)"]),
+    ("conv2d.Conv2d.batches", BATCHES, MORE_AT_ONCE,
+     ["1 -> 2", "2 -> 3",
+      "self.most_columns // (C * math.prod(self.w_shape[2:]) * math.prod(self.output)) -> self.most_columns",
+      "self.most_columns // (C * math.prod(self.w_shape[2:]) * math.prod(self.output)) -> "
+      "self.most_columns * (C * math.prod(self.w_shape[2:]) * math.prod(self.output))",
+      "C * math.prod(self.w_shape[2:]) * math.prod(self.output) -> C * math.prod(self.w_shape[2:])",
+      "C * math.prod(self.w_shape[2:]) * math.prod(self.output) -> math.prod(self.output)",
+      "C * math.prod(self.w_shape[2:]) -> C",
+      "C * math.prod(self.w_shape[2:]) -> math.prod(self.w_shape[2:])"]),
+    ("lrn.LRN.forward_cuda", "self.s, y = empty(x.shape, x), empty(x.shape, x)", UNWRITTEN, ["(self.s, y) -> (y, self.s)"]),
+    ("batch_norm.BatchNorm.forward_cuda", "self.true_mean, true_var = xp.empty(C, np.float64), xp.empty(C, np.float64)",
+     UNWRITTEN,
+     ["(self.true_mean, true_var) -> (true_var, self.true_mean)"]),
+    ("batch_norm.BatchNorm.forward_cuda", STATISTICS, ANY_GRID,
+     ["N * S -> N", "N * S -> S",
+      "KERNELS.launch_rows('statistics', C, N * S, self.x, self.true_mean, true_var, N, C, S) -> "
+      "KERNELS.launch_rows('statistics', N * S, C, self.x, self.true_mean, true_var, N, C, S)"]),
+    ("batch_norm._gradient_sums_cuda", "dw, db = empty((C,), dy), empty((C,), dy)", UNWRITTEN, ["(dw, db) -> (db, dw)"]),
+    ("batch_norm._gradient_sums_cuda", SUMS, ANY_GRID, ["N * S -> N", "N * S -> S"]),
 ]
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {

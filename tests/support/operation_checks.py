@@ -234,6 +234,17 @@ def check_cuda_kernels_against_the_plain_ones(op):
 
     Values are not looked at on a GPU: what would have to be read back makes NaN there instead of an error.
     """
+    _check_samples_on_cuda(op)
+    _check_refusals_on_cuda(op)
+    if hasattr(op, "most_columns"):
+        op.most_columns, before = 1, op.most_columns  # convolution's columns, one image's after the other
+        try:
+            _check_samples_on_cuda(op)
+        finally:
+            op.most_columns = before
+
+
+def _check_samples_on_cuda(op):
     for seed in (0, 1):
         for label, inputs, options in samples(op, seed):
             cast = tuple(x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs)
@@ -250,6 +261,16 @@ def check_cuda_kernels_against_the_plain_ones(op):
                     got = _on_cuda(op, cast, options, dy, [i == k for i in range(len(cast))])
                     _compare_devices(f"{label}, gradient of {op.input_name(k)} alone", op, got,
                                      [want[0], *(w if i == k else None for i, w in enumerate(want[1:]))])
+                if op.name == "batch_norm":  # what the running statistics move by
+                    plain, moved = op(**options), op(**options)
+                    with plain_kernels():
+                        apply(plain, *cast)
+                    apply(moved, *(to_device(x, "cuda") for x in cast))
+                    _compare_devices(f"{label}, mean and variance", op, [moved.mean.get(), moved.var.get()],
+                                     [plain.mean, plain.var])
+
+
+def _check_refusals_on_cuda(op):
     for inputs, options, words in op.rejects():
         if len({x.dtype for x in inputs if x.dtype.kind == "f"}) < 2:  # mixed dtypes are refused wherever they are
             cast = [to_device(x.astype(np.float32) if x.dtype.kind == "f" else x, "cuda") for x in inputs]
