@@ -9,6 +9,12 @@
 #define FOR_EACH_ROW(r, n) for (long long r = blockIdx.x; r < (n); r += gridDim.x)
 #define FOR_EACH_IN_ROW(i, n) for (long long i = threadIdx.x; i < (n); i += blockDim.x)
 
+// Along one axis, the windows that hold a place of the padded image: window i covers i * stride to i * stride + kernel - 1.
+__device__ long long first_window(long long at, long long kernel, long long stride) {
+    return at < kernel ? 0 : (at - kernel) / stride + 1;
+}
+__device__ long long last_window(long long at, long long stride, long long windows) { return min(at / stride, windows - 1); }
+
 // The sum of every thread's value, for all threads of the block; `shared` holds one double per thread, whose number is a
 // power of two. Halves are added to halves, in the same order on every run. Doubles, since rows are long: 100,000 floats added
 // up one by one lose four digits.

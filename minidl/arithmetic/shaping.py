@@ -100,7 +100,8 @@ def _own(part: Any) -> Any:
 class GetItem(Function):
     """y = x[index], with NumPy's indices: slices, integers, integer arrays (repeats allowed), boolean masks.
 
-    An element that is taken twice receives the sum of both gradients.
+    An element that is taken twice receives the sum of both gradients. On the GPU, an index array that was made there is not
+    looked at: a place that does not exist is another one's.
     """
 
     name, accepts_integers = "getitem", True
@@ -110,17 +111,27 @@ class GetItem(Function):
         self.index = tuple(map(_own, index)) if isinstance(index, tuple) else _own(index)
 
     def forward(self, x: Array) -> Array:
-        # where to look is on the host or wherever a mask was computed, and is needed where x is
-        device = device_of(x)
-        parts = tuple(to_device(part, device) if is_array(part) else part
-                      for part in (self.index if isinstance(self.index, tuple) else (self.index,)))
-        self.index = parts if isinstance(self.index, tuple) else parts[0]
         try:
+            if device_of(x) == "cuda":
+                self._move_index(x.shape)
             y = x[self.index]
         except (IndexError, ValueError, TypeError) as error:
+            parts = self.index if isinstance(self.index, tuple) else (self.index,)
+            if device_of(x) == "cpu" and any(device_of(part) == "cuda" for part in parts):
+                raise ValueError("getitem: x is on cpu, the index on cuda: move one with index.to('cpu') or "
+                                 "x.to('cuda')") from None
             raise IndexError(f"getitem: x {x.shape} has no element {self.index!r}: {error}") from None
         self.x_shape = x.shape
         return y
+
+    def _move_index(self, shape: tuple[int, ...]) -> None:
+        """Arrays of places go to the GPU, which would take a place that does not exist for another: looked for before."""
+        parts = self.index if isinstance(self.index, tuple) else (self.index,)
+        arrays = [part for part in parts if is_array(part)]
+        if arrays and all(device_of(part) == "cpu" for part in arrays):
+            np.broadcast_to(np.False_, shape)[self.index]  # no memory but the answer's: raises IndexError
+        parts = tuple(to_device(part, "cuda") if is_array(part) else part for part in parts)
+        self.index = parts if isinstance(self.index, tuple) else parts[0]
 
     def backward(self, dy: Array) -> Array:
         xp = array_module(dy)

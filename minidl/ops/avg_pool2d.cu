@@ -22,9 +22,8 @@ extern "C" __global__ void avg_pool_gradient(const float* dy, const float* divis
     FOR_EACH(at, size) {
         long long h = at / W % H + PH, v = at % W + PW;  // in the padded image
         long long map = at / (W * H) * OH * OW;
-        // windows i with i * SH <= h < i * SH + KH
-        long long first_i = h < KH ? 0 : (h - KH) / SH + 1, last_i = min(h / SH, OH - 1);
-        long long first_j = v < KW ? 0 : (v - KW) / SW + 1, last_j = min(v / SW, OW - 1);
+        long long first_i = first_window(h, KH, SH), last_i = last_window(h, SH, OH);
+        long long first_j = first_window(v, KW, SW), last_j = last_window(v, SW, OW);
         float total = 0;
         for (long long i = first_i; i <= last_i; ++i)
             for (long long j = first_j; j <= last_j; ++j) total += dy[map + i * OW + j] / divisor[i * OW + j];

@@ -10,7 +10,7 @@ from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample
 from minidl.ops import pool_cpu
 from minidl.ops.max_pool2d import check_pool_padding
-from minidl.ops.windows import check_images, fold, output_size, pair, unfold
+from minidl.ops.windows import check_images, fold, geometry, output_size, pair, unfold
 
 KERNELS = Kernels(__file__)
 
@@ -71,17 +71,14 @@ class AvgPool2d(Function):
         y = empty(self.output_shape(x.shape), x)
         self.size = x.shape[2:]
         self.divisor = self.divisors(y.shape[2:], x)
-        KERNELS.launch("avg_pool", y.size, contiguous(x), self.divisor, y, y.size, *self.geometry(y.shape))
+        self.geometry = geometry(self.size, self.kernel, self.stride, self.padding, y.shape[2:])
+        KERNELS.launch("avg_pool", y.size, contiguous(x), self.divisor, y, y.size, *self.geometry)
         return y
 
     def backward_cuda(self, dy: Array) -> Array:
         dx = empty((*dy.shape[:2], *self.size), dy)
-        KERNELS.launch("avg_pool_gradient", dx.size, contiguous(dy), self.divisor, dx, dx.size, *self.geometry(dy.shape))
+        KERNELS.launch("avg_pool_gradient", dx.size, contiguous(dy), self.divisor, dx, dx.size, *self.geometry)
         return dx
-
-    def geometry(self, y: tuple) -> tuple[int, ...]:
-        """Height and width of image, kernel, stride, padding and output, as a kernel is told."""
-        return *self.size, *self.kernel, *self.stride, *self.padding, *y[2:]
 
     def divisors(self, output: tuple, like: Array) -> Array:
         """(OH, OW): how many places of each window count."""

@@ -207,9 +207,13 @@ class Conv2d(Function):
         return cols.reshape(len(x), self.groups, math.prod(self.w_shape[1:]), math.prod(self.output))
 
     def batches(self) -> list[slice]:
-        """Images whose columns are `most_columns` elements at most: all images' would be KH * KW times as large as x."""
+        """Images whose columns, and whose gradients of w, are `most_columns` elements at most, or one image.
+
+        All images' columns would be KH * KW times as large as x.
+        """
         N, C = self.x_shape[:2]
-        n = max(1, self.most_columns // (C * math.prod(self.w_shape[2:]) * math.prod(self.output)))
+        columns = C * math.prod(self.w_shape[2:]) * math.prod(self.output)
+        n = max(1, self.most_columns // max(columns, math.prod(self.w_shape)))
         return [slice(i, i + n) for i in range(0, N, n)]
 
     def sizes(self, x: tuple, w: tuple, y: tuple) -> conv2d_cpu.Shape:

@@ -12,7 +12,7 @@ from minidl.autograd import Tensor, apply
 from minidl.backend import Array
 from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample
-from minidl.ops.windows import Pair, check_images, fold, output_size, pair, unfold
+from minidl.ops.windows import Pair, check_images, fold, geometry, output_size, pair, unfold
 
 KERNELS = Kernels(__file__)
 
@@ -21,7 +21,7 @@ def columns_cuda(x: Array, kernel: Pair, stride: Pair, padding: Pair, output: Pa
     """im2col on the GPU: x (N, C, H, W) -> (N, C * KH * KW, OH * OW)."""
     (N, C, H, W), (KH, KW), (OH, OW) = x.shape, kernel, output
     cols = empty((N, C * KH * KW, OH * OW), x)
-    KERNELS.launch("im2col", cols.size, contiguous(x), cols, cols.size, H, W, KH, KW, *stride, *padding, OH, OW)
+    KERNELS.launch("im2col", cols.size, contiguous(x), cols, cols.size, *geometry((H, W), kernel, stride, padding, output))
     return cols
 
 
@@ -29,7 +29,7 @@ def images_cuda(cols: Array, size: Pair, kernel: Pair, stride: Pair, padding: Pa
     """col2im on the GPU: cols (N, C * KH * KW, OH * OW) -> (N, C, H, W)."""
     N, C = cols.shape[0], cols.shape[1] // (kernel[0] * kernel[1])
     x = empty((N, C, *size), cols)
-    KERNELS.launch("col2im", x.size, contiguous(cols), x, x.size, *size, *kernel, *stride, *padding, *output)
+    KERNELS.launch("col2im", x.size, contiguous(cols), x, x.size, *geometry(size, kernel, stride, padding, output))
     return x
 
 

@@ -10,7 +10,7 @@ from minidl.backend import Array, array_module
 from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample
 from minidl.ops import pool_cpu
-from minidl.ops.windows import check_images, fold, output_size, pair, unfold
+from minidl.ops.windows import check_images, fold, geometry, output_size, pair, unfold
 
 KERNELS = Kernels(__file__)
 
@@ -72,17 +72,14 @@ class MaxPool2d(Function):
             raise ValueError(f"max_pool2d: a map of x {x.shape} has 2**31 pixels or more, too many to number in 32 bits: "
                              "cut the images")
         self.x_shape, self.places = x.shape, array_module(x).empty(y.shape, np.int32)
-        KERNELS.launch("max_pool", y.size, contiguous(x), y, self.places, y.size, *self.geometry(y.shape))
+        self.geometry = geometry(x.shape[2:], self.kernel, self.stride, self.padding, y.shape[2:])
+        KERNELS.launch("max_pool", y.size, contiguous(x), y, self.places, y.size, *self.geometry)
         return y
 
     def backward_cuda(self, dy: Array) -> Array:
         dx = empty(self.x_shape, dy)
-        KERNELS.launch("max_pool_gradient", dx.size, contiguous(dy), self.places, dx, dx.size, *self.geometry(dy.shape))
+        KERNELS.launch("max_pool_gradient", dx.size, contiguous(dy), self.places, dx, dx.size, *self.geometry)
         return dx
-
-    def geometry(self, y: tuple) -> tuple[int, ...]:
-        """Height and width of image, kernel, stride, padding and output, as a kernel is told."""
-        return *self.x_shape[2:], *self.kernel, *self.stride, *self.padding, *y[2:]
 
     def output_shape(self, *shapes: tuple) -> tuple[int, ...]:
         (x,) = shapes

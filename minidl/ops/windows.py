@@ -49,6 +49,11 @@ def output_size(name: str, size: Pair, kernel: Pair, stride: Pair, padding: Pair
     return sizes[0], sizes[1]
 
 
+def geometry(size: Pair, kernel: Pair, stride: Pair, padding: Pair, output: Pair) -> tuple[int, ...]:
+    """Height and width of each, as a CUDA kernel is told."""
+    return *size, *kernel, *stride, *padding, *output
+
+
 def seen(size: int, output: int, offset: int, stride: int) -> tuple[slice, slice]:
     """Along one axis: the outputs o that see a pixel o * stride + offset inside an image of `size`, and these pixels."""
     first = max(0, -(offset // stride))

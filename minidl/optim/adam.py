@@ -55,8 +55,9 @@ class Adam(Optimizer):
 
         m, v = remembered(memory, "exp_avg", p), remembered(memory, "exp_avg_sq", p)
         if takes_kernel(p):
-            KERNELS.launch("adam", p.size, p, m, v, contiguous(gradient), p.size, options["lr"] / (1 - b1**t), b1, 1 - b1, b2,
-                           1 - b2, math.sqrt(1 - b2**t), options["eps"], inside, 1 - options["lr"] * beside)
+            numbers = (options["lr"] / (1 - b1**t), b1, 1 - b1, b2, 1 - b2, math.sqrt(1 - b2**t), options["eps"], inside,
+                       1 - options["lr"] * beside)
+            KERNELS.launch("adam", p.size, p, m, v, contiguous(gradient), p.size, *map(float, numbers))  # somebody may write 1
         else:
             in_slices(step, gradient, p, m, v)
         parameter.data = p  # tells the graph of the change

@@ -54,9 +54,8 @@ class SGD(Optimizer):
 
     def update_cuda(self, p: Array, g: Array, v: Array | None, options: dict[str, Any]) -> None:
         """The same by sgd.cu: one pass over the memory instead of one per operation."""
-        lr, weight_decay = options["lr"], options["weight_decay"]
+        lr, weight_decay, momentum = (float(options[key]) for key in ("lr", "weight_decay", "momentum"))  # somebody may write 1
         if v is None:
             KERNELS.launch("sgd", p.size, p, g, p.size, lr, weight_decay)
         else:
-            KERNELS.launch("sgd_with_momentum", p.size, p, v, g, p.size, lr, options["momentum"], weight_decay,
-                           options["nesterov"])
+            KERNELS.launch("sgd_with_momentum", p.size, p, v, g, p.size, lr, momentum, weight_decay, options["nesterov"])

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,7 +73,7 @@ def fit(net: Module, optimizer: Optimizer, loader: Loader, epochs: int, schedule
     Errors: FloatingPointError as soon as the loss is NaN or infinite, before it reaches the weights.
     """
     epochs = whole_number("fit", "epochs", epochs)
-    loss = partial(classification_loss, ignore_index=ignore_index) if loss is None else loss
+    loss = _ClassificationLoss(ignore_index) if loss is None else loss
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if not any(id(p) in trained for p in net.parameters()):
         raise ValueError("fit: the optimizer holds none of the net's parameters, so the net would never change: "
@@ -101,7 +100,7 @@ def _one_pass(net: Module, optimizer: Optimizer, loader: Loader, schedule: Sched
     with modes_kept(net):
         if not any(module.training for module in net.modules()):
             net.train()
-        for batch, (x, labels) in enumerate(tally.batches(net, loader), start=1):
+        for batch, (x, labels, counted) in enumerate(tally.batches(net, loader), start=1):
             rate = optimizer.param_groups[0]["lr"]
             optimizer.zero_grad()
             outputs = net(x)
@@ -114,7 +113,7 @@ def _one_pass(net: Module, optimizer: Optimizer, loader: Loader, schedule: Sched
             optimizer.step()
             if schedule is not None:
                 schedule.step()
-            tally.add(number, outputs, labels)
+            tally.add(number, outputs, labels, counted)
             if on_batch is not None:
                 on_batch(epoch, batch, number)
     return rate
@@ -125,12 +124,15 @@ def evaluate(net: Module, loader: Loader, loss: Loss | None = None, *, ignore_in
 
     loss and ignore_index: as `fit` takes them.
     """
-    loss = partial(classification_loss, ignore_index=ignore_index) if loss is None else loss
+    loss = _ClassificationLoss(ignore_index) if loss is None else loss
     tally = _Tally("evaluate", ignore_index)
     with evaluating(net):
-        for x, labels in tally.batches(net, loader):
+        for x, labels, counted in tally.batches(net, loader):
             outputs = net(x)
-            tally.add(loss(outputs, labels).item(), outputs, labels)
+            number = loss(outputs, labels).item()
+            if not math.isfinite(number):
+                _look_at_labels(loss, outputs, labels)
+            tally.add(number, outputs, labels, counted)
     if not tally.count:
         raise ValueError("evaluate: the loader gave no batch with a label that counts, so there is nothing to average over: "
                          "is it a used-up generator?")
@@ -147,8 +149,8 @@ class _Tally:
         self.total, self.count = 0.0, 0
         self.right: Any = 0.0  # on the GPU a number of its own, which is read at the end
 
-    def batches(self, net: Module, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
-        """The loader's batches (x, labels) as tensors on the net's device, but for those without a label that counts."""
+    def batches(self, net: Module, loader: Loader) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """The loader's batches (x, labels, how many labels count) on the net's device, but for those where none does."""
         device = _device_of(net)
         for batch in loader:
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
@@ -156,15 +158,15 @@ class _Tally:
                 raise TypeError(f"{self.who}: every batch must be a pair (x, labels), got {parts}"
                                 f"{' arrays' if isinstance(parts, int) else ''}: pass DataLoader(images, labels, ...)")
             x, labels = (part if isinstance(part, Tensor) else Tensor(part) for part in batch)
-            self.counted = self.count_of(labels)
-            if self.counted:
-                yield x.to(device), labels.to(device)
+            counted = self.count_of(labels)
+            if counted:
+                yield x.to(device), labels.to(device), counted
 
-    def add(self, loss: float, outputs: Any, labels: Tensor) -> None:
+    def add(self, loss: float, outputs: Any, labels: Tensor, counted: int) -> None:
         """One batch: `loss` is its mean; an answer is where the scores, the first of the outputs, are largest."""
         scores = outputs[0] if isinstance(outputs, tuple) and outputs else outputs
-        self.total += loss * self.counted
-        self.count += self.counted
+        self.total += loss * counted
+        self.count += counted
         if _are_scores(scores, labels):
             right = (scores.argmax(axis=1) == labels).data
             if self.ignore_index is not None:
@@ -208,13 +210,22 @@ def _device_of(net: Module) -> str:
     return next((parameter.device for parameter in net.parameters()), "cpu")
 
 
+class _ClassificationLoss:
+    """`classification_loss`, told from a loss of the user's own."""
+
+    def __init__(self, ignore_index: int | None) -> None:
+        self.ignore_index = ignore_index
+
+    def __call__(self, outputs: Any, labels: Tensor) -> Tensor:
+        return classification_loss(outputs, labels, self.ignore_index)
+
+
 def _look_at_labels(loss: Loss, outputs: Any, labels: Tensor) -> None:
     """Raises what is wrong with the labels, if something is: on the GPU nobody has, since the host would have had to wait."""
-    if labels.device == "cuda":
-        some = outputs if isinstance(outputs, tuple) else (outputs,)
-        on_host = tuple(Tensor(y.numpy()) if isinstance(y, Tensor) else y for y in some)
+    if labels.device == "cuda" and isinstance(loss, _ClassificationLoss):
+        scores = outputs[0] if isinstance(outputs, tuple) else outputs
         with no_grad():
-            loss(on_host if isinstance(outputs, tuple) else on_host[0], labels.to("cpu"))
+            loss(Tensor(scores.numpy()), labels.to("cpu"))
 
 
 def _diverged(loss: float, epoch: int, batch: int, rate: float) -> FloatingPointError:

@@ -1,5 +1,5 @@
 """Every kernel compiles to machine code, with the compiler and the options that CuPy uses, and takes what is passed to it."""
-import importlib.util
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -18,14 +18,18 @@ PACKAGE = Path(minidl.__file__).parent
 PTX_TYPES = {"float": "f32", "double": "f64", "int": "u32", "long long": "u64", "bool": "u8", "unsigned char": "u8"}
 
 
-def is_missing(module):
-    return importlib.util.find_spec(module) is None
+def is_missing(distribution):
+    try:
+        importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return False
 
 
 @pytest.fixture(scope="module")
 def compiled():
-    # cupy_backends comes with the real CuPy, and never with the stand-in
-    missing = [name for module, name in (("cupy_backends", "CuPy"), ("nvidia", "NVRTC")) if is_missing(module)]
+    missing = [name for name, distribution in (("CuPy", "cupy-cuda13x"), ("NVRTC", "nvidia-cuda-nvrtc"))
+               if is_missing(distribution)]
     if missing:
         reason = f"needs {' and '.join(missing)}: pip install -c constraints.txt -e '.[test,cuda-check]'"
         if os.environ.get("MINIDL_REQUIRE_NVRTC") == "1":

@@ -126,6 +126,43 @@ def test_a_wrong_label_makes_the_loss_nan_and_fit_says_why(labels, words):
             fit(net, optim.SGD(net.parameters(), lr=0.1), data.DataLoader(x, labels, batch_size=3), epochs=1)
 
 
+def test_a_loss_of_ones_own_that_diverges_is_not_taken_for_wrong_labels():
+    weights = Tensor(np.ones((2, 2), np.float32)).to("cuda")
+    net = nn.Sequential(nn.Linear(3, 2)).to("cuda")
+    loader = data.DataLoader(np.full((4, 3), np.nan, np.float32), np.array([0, 1, 0, 1]), batch_size=2)
+    with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1, batch 1"):
+        fit(net, optim.SGD(net.parameters(), lr=0.1), loader, epochs=1, loss=lambda y, t: ops.cross_entropy(y * weights, t))
+
+
+def test_evaluation_names_a_label_that_is_no_class():
+    net = nn.Sequential(nn.Linear(3, 2)).to("cuda")
+    with pytest.raises(ValueError, match="labels must be in 0..1 for 2 classes, got 5"):
+        evaluate(net, data.DataLoader(np.ones((4, 3), np.float32), np.array([0, 1, 5, 1]), batch_size=2))
+
+
+def test_an_index_goes_to_the_tensor_and_a_place_that_does_not_exist_is_refused():
+    x = Tensor(np.arange(12.0, dtype=np.float32).reshape(3, 4)).to("cuda")
+    rows, columns = np.array([0, 2, 1]), np.array([3, 0, 0])
+    np.testing.assert_array_equal(x[rows, columns].numpy(), [3, 8, 4])
+    np.testing.assert_array_equal(x[Tensor(rows).to("cuda")].numpy(), x.numpy()[rows])
+    for wrong in ((rows, np.array([3, 0, 4])), np.array([3]), (slice(None), np.array([-5]))):
+        with pytest.raises(IndexError, match="no element"):
+            x[wrong]
+    with pytest.raises(ValueError, match="x is on cpu, the index on cuda"):
+        Tensor(np.ones((3, 4)))[Tensor(rows).to("cuda")]
+
+
+def test_options_written_as_whole_numbers_reach_the_kernels():
+    for make in (lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.5), lambda p: optim.Adam(p, 0.1)):
+        p = nn.Parameter(Tensor(np.ones(3, np.float32)).to("cuda").data)
+        optimizer = make([p])
+        optimizer.param_groups[0]["lr"] = 1
+        optimizer.param_groups[0]["weight_decay"] = 0
+        p.grad = p.data * 0 + 1
+        optimizer.step()
+        np.testing.assert_allclose(p.numpy(), 0, atol=1e-5)
+
+
 def test_batch_norm_keeps_digits_where_the_mean_is_large():
     x = (np.random.default_rng(0).standard_normal((64, 2, 12, 12)) + 1e4).astype(np.float32)  # 36 numbers per thread
     layer = nn.BatchNorm2d(2).to("cuda")
@@ -185,13 +222,27 @@ def test_the_gpu_report_has_a_row_for_everything_and_names_what_is_wrong(tmp_pat
     def broken():
         raise RuntimeError("no kernel image\nis available")
 
+    def crashes(name, batch):
+        raise RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+
+    class OutOfMemoryError(MemoryError):
+        """As CuPy's."""
+
+    def does_not_fit(name, batch):
+        raise OutOfMemoryError("Out of memory allocating 9,999 bytes")
+
     bad = [parity.Row("operation", "off", lambda: 2.5), parity.Row("network", "bad", broken)]
     monkeypatch.setattr(parity, "rows", lambda: bad)
+    monkeypatch.setattr(gpu_report, "_times", crashes)
     capsys.readouterr()
     assert main(["info", "--test-gpu", "--out", str(tmp_path / "report.txt")]) == 1
     said = capsys.readouterr().out
     assert "WRONG       2.5" in said and "WRONG RuntimeError: no kernel image is available" in said
-    assert "NOT RIGHT: 2 rows" in (tmp_path / "report.txt").read_text()
+    assert "NOT RIGHT: 3 rows" in (tmp_path / "report.txt").read_text(), "an illegal access is no lack of memory"
+    monkeypatch.setattr(parity, "rows", list)
+    monkeypatch.setattr(gpu_report, "_times", does_not_fit)
+    assert main(["info", "--test-gpu", "--out", str(tmp_path / "report.txt")]) == 0
+    assert "OutOfMemoryError: Out of memory allocating" in (tmp_path / "report.txt").read_text()
 
 
 def test_the_tests_for_a_real_gpu_hold_on_the_stand_in(tmp_path):
@@ -223,3 +274,5 @@ def test_the_whole_suite_runs_a_second_time(tmp_path):
                           capture_output=True, text=True, check=False, cwd=CHECKOUT, timeout=1800)
     print(done.stdout[-1500:])
     assert done.returncode == 0, done.stdout[-5000:]
+    (on_device,) = re.findall(r"^(\d+) tests had something on device 'cuda'$", done.stdout, re.M)
+    assert int(on_device) > 2000, "the second run no longer puts on the device what the tests make"
