@@ -146,7 +146,8 @@ class Node:
                 what = f"input {self.function.input_name(index)}" if of_input else "the output"
                 raise RuntimeError(
                     f"backward: {what} of {self.name} was changed after forward "
-                    "(by optimizer.step(), an assignment to .data or relu(..., inplace=True)), so its gradient would be wrong; "
+                    "(by optimizer.step(), net.to(...), an assignment to .data or relu(..., inplace=True)), so its gradient "
+                    "would be wrong; "
                     "call backward before you change it, or run forward again")
         function, run_backward, parents = self.function, self.run_backward, self.parents
         self.function, self.run_backward, self.parents, self.versions = None, None, (), ()
@@ -170,13 +171,17 @@ class Node:
 
     def _checked(self, function: Function, index: int, dx: Array, parent: "Node | Tensor") -> Array:
         """`dx` if it fits the input that it is the gradient of."""
-        fits = type(dx) is np.ndarray and dx.shape == parent.shape and dx.dtype == parent.dtype
+        fits = (type(dx) is np.ndarray and dx.shape == parent.shape and dx.dtype == parent.dtype
+                and parent.device == "cpu")
         if fits and not _settings.detecting_anomaly:
             return dx
         name = function.input_name(index)
         if dx is None:
             raise ValueError(f"{self.name}.backward: gradient of input {name} is None, but {name} requires one")
         dx = array_module(dx).asarray(dx)
+        if device_of(dx) != parent.device:
+            raise TypeError(f"{self.name}.backward: gradient of input {name} is on {device_of(dx)}, but {name} is on "
+                            f"{parent.device}: make it with xp = minidl.array_module(dy)")
         if dx.shape != parent.shape or dx.dtype != parent.dtype:
             raise ValueError(
                 f"{self.name}.backward: gradient of input {name} is {dx.dtype} {dx.shape}, but {name} is "
@@ -213,6 +218,9 @@ def apply(function: Function, *inputs: Any) -> "Tensor":
         if not isinstance(y, (np.generic, int, float)):
             raise TypeError(f"{function.name}: forward must return one array, got {type(y).__name__}")
         y = np.asarray(y)  # NumPy turns 0-d results into scalars
+    if arrays and type(y) is not type(arrays[0]) and device_of(y) != device_of(arrays[0]):
+        raise TypeError(f"{function.name}: forward got arrays on {device_of(arrays[0])} and returned one on {device_of(y)}: "
+                        "make it with xp = minidl.array_module(x), xp.zeros(...) instead of np.zeros(...)")
     if _settings.detecting_anomaly:
         refuse_non_finite(y, f"output of {function.name}", user_line(), arrays)
     for watcher in _settings.watchers:
@@ -265,8 +273,9 @@ def _check_inputs(function: Function, arrays: tuple[Array, ...]) -> None:
     devices = [device_of(x) for x in arrays]
     for name, device in zip(names, devices):
         if device != devices[0]:
-            raise ValueError(f"{function.name}: {names[0]} is on {devices[0]}, {name} on {device}: "
-                             f"move one with {names[0]}.to({device!r}), a whole net with net.to(...)")
+            left = names[0] if devices[0] == "cpu" else name
+            raise ValueError(f"{function.name}: {names[0]} is on {devices[0]}, {name} on {device}: move one with "
+                             f"{left}.to('cuda'), an array with minidl.Tensor({left}).to('cuda'), a net with net.to('cuda')")
     first = None
     for name, x in zip(names, arrays):
         if x.dtype.kind != "f":
@@ -691,7 +700,10 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     """x where the boolean `condition` holds, else y."""
     if isinstance(condition, (bool, list, tuple)):
         condition = np.asarray(condition)
-    return apply(Where(), condition, *_operands(x, y))
+    both = _operands(x, y)
+    if isinstance(condition, Tensor) and _is_number(x) and _is_number(y):  # they meet no other tensor
+        both = both[0].to(condition.device), both[1].to(condition.device)
+    return apply(Where(), condition, *both)
 
 
 # --- helpers of the Tensor class -----------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ def device_of(x: Array) -> str:
 def to_device(x: Array, device: str) -> Array:
     """`x` on `device` ("cpu" or "cuda"): `x` itself where it is already, else a copy. NoCudaError without a GPU."""
     if device not in DEVICES:
-        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+        hint = ": one GPU is used, without a number" if str(device).startswith("cuda:") else ""
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}{hint}")
     if device_of(x) == device:
         return x
     return working_cupy().asarray(x) if device == "cuda" else to_numpy(x)
@@ -91,14 +92,24 @@ def _imported_cupy() -> ModuleType:
         raise NoCudaError("installed", "CuPy is not installed", INSTALL)
     try:
         cupy = importlib.import_module("cupy")
-    except Exception as error:  # broken installations raise whatever they like
-        raise NoCudaError("imports", f"importing CuPy failed with {type(error).__name__}: {error}",
-                     f"remove every CuPy that pip list shows, then {INSTALL}") from error
-    if not hasattr(cupy, "ndarray"):
+    except (Exception, SystemExit) as error:  # broken installations raise whatever they like
+        raise NoCudaError("imports", f"importing CuPy{_origin()} failed with {type(error).__name__}: {error}",
+                          f"if that is a file of yours, rename it; else remove every CuPy that pip list shows, then {INSTALL}"
+                          ) from error
+    if not hasattr(cupy, "ndarray") or not hasattr(cupy, "cuda"):
         where = getattr(cupy, "__file__", None) or ", ".join(getattr(cupy, "__path__", ["?"]))
         raise NoCudaError("imports", f"what is imported as cupy, {where}, is not CuPy",
-                     f"rename that file or folder, then {INSTALL}")
+                          f"rename that file or folder, then {INSTALL}")
     return cupy
+
+
+def _origin() -> str:
+    """The file that `import cupy` reads, as part of a sentence."""
+    try:
+        spec = importlib.util.find_spec("cupy")
+    except ValueError:
+        spec = None
+    return f" ({spec.origin})" if spec is not None and spec.origin else ""
 
 
 def _see_a_device(cupy: ModuleType) -> None:
@@ -149,5 +160,6 @@ def gpu_memory() -> GpuMemory:
 
 
 def free_gpu_memory() -> None:
-    """Gives the pool's unused memory back to the driver, for other programs; arrays stay."""
-    working_cupy().get_default_memory_pool().free_all_blocks()
+    """Gives the pool's unused memory back to the driver, for other programs; arrays stay. Without a GPU in use: nothing."""
+    if _proven is not None and sys.modules.get("cupy") is _proven:
+        _proven.get_default_memory_pool().free_all_blocks()

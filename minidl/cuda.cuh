@@ -30,15 +30,12 @@ __device__ double block_sum(double value, double* shared) {
     return total;
 }
 
-// The largest of every thread's value, in the same way; NaN if one is NaN.
+// The largest of every thread's value, in the same way. NaNs may be passed over: the row that the largest is of holds them still.
 __device__ double block_max(double value, double* shared) {
     shared[threadIdx.x] = value;
     __syncthreads();
     for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) {
-            double other = shared[threadIdx.x + half];
-            if (other > shared[threadIdx.x] || other != other) shared[threadIdx.x] = other;
-        }
+        if (threadIdx.x < half) shared[threadIdx.x] = max(shared[threadIdx.x], shared[threadIdx.x + half]);
         __syncthreads();
     }
     double largest = shared[0];

@@ -1,5 +1,6 @@
 """What all tests share: the support folder on the path, hypothesis profiles, devices, what plain pytest leaves out."""
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if config.option.stand_in:
+        if shutil.which("g++") is None:
+            raise pytest.UsageError("--stand-in executes CUDA C on the CPU, which needs g++: apt install g++")
         import second_run
         second_run.begin()
         config.pluginmanager.register(second_run)

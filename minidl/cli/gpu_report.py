@@ -14,14 +14,14 @@ WARM_UP, RUNS = 2, 5
 
 
 def test_gpu(path: Path, facts: list[str]) -> int:
-    """Tests, times, prints, and writes the report; what was found so far is written even if something stops it."""
+    """Tests, times, prints, and writes the report, line by line."""
     from minidl.backend import NoCudaError, working_cupy
     try:
         working_cupy()
     except NoCudaError as error:
         raise UserError(f"--test-gpu: {error}") from None
     writable_file(path, "--out")
-    report = Report()
+    report = Report(path)
     report.say(f"minidl's GPU report, {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}", *facts, shown=False)
     try:
         report.say("", "GPU against CPU: the largest error, as a share of what is allowed")
@@ -31,23 +31,24 @@ def test_gpu(path: Path, facts: list[str]) -> int:
         wrong = f"NOT RIGHT: {report.wrong} rows, marked WRONG above"
         report.say("", wrong if report.wrong else "everything agrees with the CPU")
     except KeyboardInterrupt:
-        report.say("", "stopped by Ctrl-C: the report is not complete")
+        report.say("", "stopped by Ctrl-C: this is what was found so far")
         raise
     finally:
-        write_text(path, "\n".join(report.lines) + "\n", "--out")
         print(f"report: {path}")
     return 1 if report.wrong else 0
 
 
 class Report:
-    """Lines that are printed as they come, and kept for the file."""
+    """Lines that are printed as they come, and written: a GPU may hang, and the process be killed."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.lines: list[str] = []
         self.wrong = 0
 
     def say(self, *lines: str, shown: bool = True) -> None:
         self.lines += lines
+        write_text(self.path, "\n".join(self.lines) + "\n", "--out")
         if shown:
             print("\n".join(lines), flush=True)
 

@@ -18,7 +18,9 @@ import sys
 from pathlib import Path
 
 from minidl.cli.arguments import place
+from minidl.cli.errors import UserError
 
+REPORT = Path("minidl-gpu-report.txt")
 HELP = "show versions, BLAS, GPU and where the bundled data is; test the GPU"
 
 
@@ -26,19 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `minidl info`."""
     parser.add_argument("--test-gpu", action="store_true", help="compare the GPU with the CPU, operation by operation, time "
                         "networks on it, and write a report")
-    parser.add_argument("--out", type=place, default=Path("minidl-gpu-report.txt"), metavar="FILE",
-                        help="the report of --test-gpu, replacing it (default: minidl-gpu-report.txt)")
+    parser.add_argument("--out", type=place, metavar="FILE", help="the report of --test-gpu, replacing it (default: "
+                        f"{REPORT})")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints a line per fact; with --test-gpu the rows of the test as they are done."""
+    if args.out is not None and not args.test_gpu:
+        raise UserError("--out names the report of --test-gpu, which was not asked for: add --test-gpu, or leave --out out")
     facts = _facts()
     print("\n".join(_lines(facts)), flush=True)
     if not args.test_gpu:
         return 0
     from minidl.cli.gpu_report import test_gpu
     without_paths = {name: re.sub(r" \(/.*\)", "", value) for name, value in facts.items() if name != "data"}
-    return test_gpu(args.out, _lines(without_paths))
+    return test_gpu(args.out or REPORT, _lines(without_paths))
 
 
 def _facts() -> dict[str, str]:

@@ -218,8 +218,8 @@ class Module(Fusible):
     def to(self, device: str | None = None, dtype: Any = None) -> Self:
         """Moves the tree to "cpu" or "cuda" and converts it to a floating dtype, in place. Returns self.
 
-        Every Parameter stays the same object, so an optimizer made before keeps working. Integer buffers keep their
-        dtype. All new arrays are made before the first is put in place: what fails changes nothing.
+        Every Parameter stays the same object, so an optimizer made before keeps working; gradients move along. Integer
+        buffers keep their dtype. All new arrays are made before the first is put in place: what fails changes nothing.
         """
         if device is not None and device not in DEVICES:
             raise ValueError(f"to: device must be 'cpu' or 'cuda', got {device!r}; "
@@ -237,9 +237,11 @@ class Module(Fusible):
 
         new_data = [move(parameter.data) for parameter in parameters]
         new_buffers = [move(getattr(module, name)) for module, name in buffers]
-        for parameter, x in zip(parameters, new_data):
+        new_gradients = [None if parameter.grad is None else move(parameter.grad) for parameter in parameters]
+        for parameter, x, gradient in zip(parameters, new_data, new_gradients):
             if x is not parameter.data:  # an unchanged array must not tell the graph of a change
                 parameter.replace(x)
+                parameter.grad = gradient
         for (module, name), x in zip(buffers, new_buffers):
             setattr(module, name, x)
         return self

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Tensor, apply
-from minidl.backend import Array, array_module
+from minidl.backend import Array, array_module, to_device
 from minidl.cuda import Kernels, contiguous, empty
 from minidl.function import Function, Refusal, Sample
 from minidl.ops.softmax import launch_along_classes, log_probabilities
@@ -60,6 +60,8 @@ class CrossEntropy(Function):
         """Reads nothing back to the host, which would have to wait for it: a label that is no class makes the loss NaN, and so
         does a batch without a label that counts."""
         self.check_shapes(logits, labels)
+        if labels.size == 0:
+            raise self.nothing_to_average(labels)
         xp, (N, C) = array_module(logits), logits.shape[:2]
         inner = math.prod(logits.shape[2:])
         self.log_probabilities = empty(logits.shape, logits)
@@ -87,10 +89,13 @@ class CrossEntropy(Function):
         self.counts = labels != self.ignore_index if self.ignore_index is not None else labels == labels
         self.count = int(self.counts.sum())
         if self.count == 0:
-            raise ValueError(f"cross_entropy: there is no label to average over (labels {labels.shape}, "
-                             f"ignore_index {self.ignore_index}): skip empty batches")
+            raise self.nothing_to_average(labels)
         self.labels = array_module(labels).where(self.counts, labels, 0).astype(np.int64)
         self.check_range(logits.shape[1])
+
+    def nothing_to_average(self, labels: Array) -> ValueError:
+        return ValueError(f"cross_entropy: there is no label to average over (labels {labels.shape}, "
+                          f"ignore_index {self.ignore_index}): skip empty batches")
 
     def mean_loss(self) -> Array:
         return -(self.picked(self.log_probabilities) * self.counts).sum() / self.count
@@ -168,5 +173,6 @@ class CrossEntropy(Function):
 
 def cross_entropy(logits: Tensor, labels: Any, ignore_index: int | None = None) -> Tensor:
     """Mean cross-entropy of integer `labels` under softmax(logits): a 0-d tensor. See `CrossEntropy`."""
-    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else labels
+    if isinstance(labels, (list, tuple)):  # numbers are at home everywhere
+        labels = to_device(np.asarray(labels), logits.device if isinstance(logits, Tensor) else "cpu")
     return apply(CrossEntropy(ignore_index), logits, labels)

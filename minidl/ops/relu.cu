@@ -2,7 +2,7 @@
 
 // y = max(x, 0); NaN stays NaN. x and y may be the same array.
 extern "C" __global__ void relu(const float* x, float* y, long long size) {
-    FOR_EACH(i, size) y[i] = x[i] < 0 ? 0 : x[i];
+    FOR_EACH(i, size) y[i] = x[i] > 0 || x[i] != x[i] ? x[i] : 0;
 }
 
 // dx = dy where y > 0, which is where x > 0, else 0

@@ -192,8 +192,9 @@ def predict(net: Module, images: np.ndarray, batch_size: int = 250) -> np.ndarra
     """The scores (N, C) of images (N, ...) on the host, in evaluation mode and without a graph."""
     batch_size = whole_number("predict", "batch_size", batch_size)
     if not isinstance(images, np.ndarray) or images.ndim < 2 or not len(images):
-        raise ValueError("predict: images must be a NumPy array (N, ...) of at least one image, got "
-                         f"{getattr(images, 'shape', type(images).__name__)}")
+        what = f"an array {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise ValueError(f"predict: images must be a NumPy array (N, ...) of at least one image, got {what}; a Tensor becomes "
+                         "one with t.numpy()")
     with evaluating(net):
         device = _device_of(net)
         return np.concatenate([net(Tensor(images[i : i + batch_size]).to(device)).numpy()

@@ -1,6 +1,7 @@
 """Whatever is missing for the GPU is named, with what to do about it, and the CPU works all the same."""
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import types
@@ -72,6 +73,7 @@ def test_what_is_missing_is_named_wherever_cuda_is_asked_for(cupy, stage, words,
     assert words in str(caught.value) and str(caught.value).endswith("or stay on 'cpu'")
     assert main(["info"]) == 0
     assert words in capsys.readouterr().out
+    minidl.free_gpu_memory()  # nothing to give back
     for command in (["info", "--test-gpu"], ["demo", "--quick", "--device", "cuda"]):
         assert main(command) == 2
         error = capsys.readouterr().err
@@ -107,7 +109,16 @@ def test_a_cupy_that_does_not_import_is_told_with_its_reason(tmp_path):
     (tmp_path / "cupy" / "__init__.py").write_text("raise OSError('libcudart.so.13: cannot open shared object file')")
     said = run(tmp_path, TRAINS)
     assert "trained on cpu" in said and "stage imports" in said
-    assert "importing CuPy failed with OSError: libcudart.so.13" in said
+    assert f"importing CuPy ({tmp_path / 'cupy' / '__init__.py'}) failed with OSError: libcudart.so.13" in said
+
+
+@pytest.mark.parametrize("content, words", [
+    ("1 / 0", "failed with ZeroDivisionError"), ("raise SystemExit(3)", "failed with SystemExit: 3"),
+    ("from numpy import *", "is not CuPy")])
+def test_a_file_of_ones_own_named_cupy_is_named_whatever_it_does(content, words, tmp_path):
+    (tmp_path / "cupy.py").write_text(content)
+    said = run(tmp_path, TRAINS)
+    assert "stage imports" in said and words in said and str(tmp_path / "cupy.py") in said
 
 
 def test_the_real_cupy_without_a_driver_is_told_from_no_cupy(tmp_path):
@@ -122,16 +133,18 @@ def test_importing_minidl_never_imports_cupy(tmp_path):
     run(tmp_path, "import minidl, minidl.models, minidl.train, minidl.interop; minidl.synchronize(); minidl.Tensor([1.0]) * 2")
 
 
-@pytest.mark.parametrize("required, status, words", [
-    ("0", 0, "skipped"), ("1", 1, "MINIDL_REQUIRE_GPU=1, but device 'cuda' needs")])
-def test_the_tests_of_a_real_gpu_are_skipped_without_one_or_fail_on_request(required, status, words, tmp_path):
-    try:
-        backend.working_cupy()
-    except NoCudaError:
-        pass
-    else:
-        pytest.skip("there is a GPU here")
-    done = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py"],
+def on_a_real_gpu(required):
+    """What `pytest -m gpu` says, in a process of its own: the real CuPy, once imported, does not leave."""
+    return subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py"],
                           capture_output=True, text=True, check=False, cwd=CHECKOUT,
                           env=os.environ | {"MINIDL_REQUIRE_GPU": required, "PYTEST_ADDOPTS": ""})
-    assert done.returncode == status and words in done.stdout, done.stdout[-2000:]
+
+
+def test_a_real_gpu_computes_what_the_cpu_computes_or_its_absence_is_told():
+    done = on_a_real_gpu(required="0")
+    assert done.returncode == 0, done.stdout[-3000:]
+    if " passed" not in done.stdout.splitlines()[-1]:
+        assert "needs a GPU: device 'cuda' needs CuPy and a working GPU" in done.stdout
+        required = on_a_real_gpu(required="1")
+        assert required.returncode == 1 and "MINIDL_REQUIRE_GPU=1, but device 'cuda' needs" in required.stdout
+        pytest.skip(re.search(r"needs a GPU: (.*)", done.stdout)[1])

@@ -150,6 +150,13 @@ def test_where_no_slope_can_be_measured_max_pooling_does_what_the_plain_form_doe
         np.testing.assert_allclose(dx, t.grad, atol=1e-6)
 
 
+def test_relu_keeps_nan():
+    (op,) = [op for op in ON_CUDA if op.name == "relu"]
+    y, _ = on_cuda(op, (np.array([np.nan, -np.inf, -0.0, 2.0]),), {}, np.ones(4))
+    np.testing.assert_array_equal(y, [np.nan, 0, 0, 2])
+    assert not np.signbit(y[2])
+
+
 @pytest.mark.parametrize("wrong", [3, -1])
 def test_a_label_that_is_no_class_makes_the_loss_and_its_own_gradient_nan(wrong):
     (op,) = [op for op in ON_CUDA if op.name == "cross_entropy"]

@@ -152,6 +152,49 @@ def test_an_index_goes_to_the_tensor_and_a_place_that_does_not_exist_is_refused(
         Tensor(np.ones((3, 4)))[Tensor(rows).to("cuda")]
 
 
+def test_numbers_and_lists_have_no_device_and_go_where_they_are_needed():
+    x = Tensor(np.array([[1.0, -2.0, 3.0]], np.float32)).to("cuda")
+    np.testing.assert_array_equal(minidl.where(x > 0, 1.0, 0.0).numpy(), [[1, 0, 1]])
+    np.testing.assert_array_equal(minidl.where(x > 0, x, 0.5).numpy(), [[1, 0.5, 3]])
+    np.testing.assert_allclose(ops.cross_entropy(x, [2]).item(), ops.cross_entropy(x.numpy(), [2]).item(), rtol=1e-6)
+    with pytest.raises(ValueError, match="skip empty batches"):
+        ops.cross_entropy(x[:0], Tensor(np.zeros(0, np.int64)).to("cuda"))
+    with pytest.raises(ValueError, match=r"logits is on cuda, labels on cpu: move one with labels.to\('cuda'\), an array with"):
+        ops.cross_entropy(x, np.array([2]))
+
+
+def test_an_operation_of_ones_own_that_leaves_the_device_is_named():
+    class Leaves(minidl.Function):
+        name = "leaves"
+
+        def __init__(self, where):
+            self.where = where
+
+        def forward(self, x):
+            return np.ones(x.shape, x.dtype) if self.where == "forward" else x * 2
+
+        def backward(self, dy):
+            return np.ones(dy.shape, dy.dtype)
+
+    x = Tensor(np.ones(3, np.float32)).to("cuda")
+    x.requires_grad = True
+    with pytest.raises(TypeError, match="leaves: forward got arrays on cuda and returned one on cpu: .*array_module"):
+        minidl.apply(Leaves("forward"), x)
+    y = minidl.apply(Leaves("backward"), x * 1)
+    with pytest.raises(TypeError, match="leaves.backward: gradient of input x is on cpu, but x is on cuda"):
+        y.sum().backward()
+
+
+def test_gradients_move_with_their_net():
+    net = nn.Sequential(nn.Linear(3, 2))
+    net(np.ones((2, 3), np.float32)).sum().backward()
+    gradient = net[0].weight.grad.copy()
+    net.to("cuda")
+    np.testing.assert_array_equal(net[0].weight.grad.get(), gradient)
+    net.to("cpu", dtype=np.float64)
+    assert net[0].weight.grad.dtype == np.float64 and (net[0].weight.grad == gradient).all()
+
+
 def test_options_written_as_whole_numbers_reach_the_kernels():
     for make in (lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.5), lambda p: optim.Adam(p, 0.1)):
         p = nn.Parameter(Tensor(np.ones(3, np.float32)).to("cuda").data)

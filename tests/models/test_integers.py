@@ -34,6 +34,8 @@ from minidl.models.vgg import STAGES, convolutions
 from minidl.ops import bilinear_kernel
 from minidl.show import count_multiply_adds, count_parameters, trace
 
+pytestmark = pytest.mark.cpu("counts the numbers of full-sized nets, whose zeros take memory once they are moved")
+
 WEIGHTED = (nn.Conv2d, nn.Linear)
 
 

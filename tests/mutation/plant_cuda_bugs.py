@@ -51,7 +51,7 @@ from minidl import parity  # noqa: E402
 from minidl.cuda import PRELUDE  # noqa: E402
 
 SECONDS = 5  # of computing, for rung 3, which needs about one: an endless loop counts as noticed
-PRELUDE_IS_JUDGED_BY = ("softmax.cu", "cross_entropy.cu", "batch_norm.cu")  # together they use all of it
+PRELUDE_IS_JUDGED_BY = ("softmax.cu", "cross_entropy.cu", "batch_norm.cu", "avg_pool2d.cu")  # together they use all of it
 
 # --- what is planted -----------------------------------------------------------------------------------------------
 
@@ -262,6 +262,8 @@ def check_by_fibers(ops: list, folder: Path) -> None:
     if "max_pool2d" in names:
         for x in test_kernels.NO_SLOPES.values():
             test_kernels.test_where_no_slope_can_be_measured_max_pooling_does_what_the_plain_form_does(x)
+    if "relu" in names:
+        test_kernels.test_relu_keeps_nan()
     if "cross_entropy" in names:
         for wrong in (3, -1):
             test_kernels.test_a_label_that_is_no_class_makes_the_loss_and_its_own_gradient_nan(wrong)

@@ -183,7 +183,7 @@ PLANTS = {
     ),
     "sums in single precision": ("ops/batch_norm.cu", "double total = 0, squares = 0;", "float total = 0, squares = 0;"),
     "dropout forgets to scale": ("ops/dropout.cu", "x[i] * keep[i] * scale", "x[i] * keep[i]"),
-    "ReLU lets NaN vanish": ("ops/relu.cu", "y[i] = x[i] < 0 ? 0 : x[i];", "y[i] = x[i] > 0 ? x[i] : 0;"),
+    "ReLU lets NaN vanish": ("ops/relu.cu", "y[i] = x[i] > 0 || x[i] != x[i] ? x[i] : 0;", "y[i] = x[i] > 0 ? x[i] : 0;"),
     "velocity without momentum": ("optim/sgd.cu", "v[i] = momentum * v[i] + slope;", "v[i] = v[i] + slope;"),
     "Adam's averages swapped": ("optim/adam.cu", "m[i] = b1 * m[i] + b1_left * slope;", "m[i] = b1_left * m[i] + b1 * slope;"),
     # what NVRTC refuses and g++ may not
