@@ -113,7 +113,8 @@ class GetItem(Function):
     def forward(self, x: Array) -> Array:
         try:
             if device_of(x) == "cuda":
-                self._move_index(x.shape)
+                self.check_places(x.shape)
+                self.move_index()
             y = x[self.index]
         except (IndexError, ValueError, TypeError) as error:
             parts = self.index if isinstance(self.index, tuple) else (self.index,)
@@ -124,14 +125,19 @@ class GetItem(Function):
         self.x_shape = x.shape
         return y
 
-    def _move_index(self, shape: tuple[int, ...]) -> None:
-        """Arrays of places go to the GPU, which would take a place that does not exist for another: looked for before."""
-        parts = self.index if isinstance(self.index, tuple) else (self.index,)
-        arrays = [part for part in parts if is_array(part)]
+    def check_places(self, shape: tuple[int, ...]) -> None:
+        """IndexError for a place that x has not: on the GPU it would be another one's. Where the index is on the host, it costs
+        no wait to look."""
+        arrays = [part for part in (self.index if isinstance(self.index, tuple) else (self.index,)) if is_array(part)]
         if arrays and all(device_of(part) == "cpu" for part in arrays):
-            np.broadcast_to(np.False_, shape)[self.index]  # no memory but the answer's: raises IndexError
-        parts = tuple(to_device(part, "cuda") if is_array(part) else part for part in parts)
-        self.index = parts if isinstance(self.index, tuple) else parts[0]
+            np.broadcast_to(np.False_, shape)[self.index]  # no memory but the answer's
+
+    def move_index(self) -> None:
+        """Takes index arrays along to the GPU."""
+        if isinstance(self.index, tuple):
+            self.index = tuple(to_device(part, "cuda") if is_array(part) else part for part in self.index)
+        elif is_array(self.index):
+            self.index = to_device(self.index, "cuda")
 
     def backward(self, dy: Array) -> Array:
         xp = array_module(dy)

@@ -3,6 +3,7 @@
 Chellapilla et al. 2006, "High performance convolutional neural networks for document processing", section 3. Layout
 and names of the arguments as in torch's unfold and fold.
 """
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +20,8 @@ KERNELS = Kernels(__file__)
 
 def columns_cuda(x: Array, kernel: Pair, stride: Pair, padding: Pair, output: Pair) -> Array:
     """im2col on the GPU: x (N, C, H, W) -> (N, C * KH * KW, OH * OW)."""
-    (N, C, H, W), (KH, KW), (OH, OW) = x.shape, kernel, output
-    cols = empty((N, C * KH * KW, OH * OW), x)
+    N, C, H, W = x.shape
+    cols = empty((N, C * math.prod(kernel), math.prod(output)), x)
     KERNELS.launch("im2col", cols.size, contiguous(x), cols, cols.size, *geometry((H, W), kernel, stride, padding, output))
     return cols
 

@@ -135,8 +135,8 @@ def test_importing_minidl_never_imports_cupy(tmp_path):
 
 def on_a_real_gpu(required):
     """What `pytest -m gpu` says, in a process of its own: the real CuPy, once imported, does not leave."""
-    return subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py"],
-                          capture_output=True, text=True, check=False, cwd=CHECKOUT,
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-rs", "-p", "no:cacheprovider", "tests/test_gpu.py"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT,
                           env=os.environ | {"MINIDL_REQUIRE_GPU": required, "PYTEST_ADDOPTS": ""})
 
 

@@ -18,8 +18,6 @@ ROWS_SWAPPED = ("KERNELS.launch_rows(kernel, size // C, C, *map(contiguous, arra
                 "math.prod(shape[axis % len(shape) + 1:])) -> "
                 "KERNELS.launch_rows(kernel, C, size // C, *map(contiguous, arrays), size // C, C, "
                 "math.prod(shape[axis % len(shape) + 1:]))")
-BATCHES = "n = max(1, self.most_columns // (C * math.prod(self.w_shape[2:]) * math.prod(self.output)))"
-MORE_AT_ONCE = "makes the columns of other numbers of images at once: memory, which tests/cuda_on_cpu looks at"
 UNWRITTEN = "both are memory of one shape and dtype, and nothing is in them yet"
 STATISTICS = 'KERNELS.launch_rows("statistics", C, N * S, self.x, self.true_mean, true_var, N, C, S)'
 SUMS = 'KERNELS.launch_rows("gradient_sums", C, N * S, dy, x, mean, scale, dw, db, N, C, S)'
@@ -122,15 +120,6 @@ EXPLAINED: list[tuple[str, str, str, list[str]]] = [
      "return (False, 0) if self.ignore_index is None else (True, int(self.ignore_index))",
      "where nothing is ignored, the kernel does not look at the number", ["0 -> 1"]),
     ("conv2d.Conv2d.backward_cuda", "N, F, OH, OW = dy.shape", ONLY_THE_PRODUCT, ["(N, F, OH, OW) -> (N, F, OW, OH)"]),
-    ("conv2d.Conv2d.batches", BATCHES, MORE_AT_ONCE,
-     ["1 -> 2", "2 -> 3",
-      "self.most_columns // (C * math.prod(self.w_shape[2:]) * math.prod(self.output)) -> self.most_columns",
-      "self.most_columns // (C * math.prod(self.w_shape[2:]) * math.prod(self.output)) -> "
-      "self.most_columns * (C * math.prod(self.w_shape[2:]) * math.prod(self.output))",
-      "C * math.prod(self.w_shape[2:]) * math.prod(self.output) -> C * math.prod(self.w_shape[2:])",
-      "C * math.prod(self.w_shape[2:]) * math.prod(self.output) -> math.prod(self.output)",
-      "C * math.prod(self.w_shape[2:]) -> C",
-      "C * math.prod(self.w_shape[2:]) -> math.prod(self.w_shape[2:])"]),
     ("lrn.LRN.forward_cuda", "self.s, y = empty(x.shape, x), empty(x.shape, x)", UNWRITTEN, ["(self.s, y) -> (y, self.s)"]),
     ("batch_norm.BatchNorm.forward_cuda", "self.true_mean, true_var = xp.empty(C, np.float64), xp.empty(C, np.float64)",
      UNWRITTEN,

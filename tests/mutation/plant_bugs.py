@@ -116,7 +116,8 @@ NOT_PLANTED_IN = {
     "multiply_adds", "window",  # describe the operation for a summary, compute nothing
     "check", "check_shapes", "check_range", "check_images", "check_groups", "check_bias", "check_pool_padding",
     "broadcast_shape", "_check_alike",  # they only refuse
-    "shares_of_work",  # cuts the work
+    "shares_of_work", "batches",  # cut the work; tests/cuda_on_cpu/test_kernels.py looks at the latter
+    "check_places",  # only refuses
     "over_elements", "_over_groups", "over_rows", "_pairs",  # belong to the loops and samples
 }
 

@@ -301,10 +301,14 @@ PLANTS = {
     "a compiler is taken for granted": ("backend.py", "        _run_a_kernel(cupy)\n", ""),
     "only ImportError counts as absent": (
         "backend.py",
-        "    except Exception as error:  # broken installations",
+        "    except (Exception, SystemExit) as error:  # broken installations",
         "    except ImportError as error:  # broken installations",
     ),
-    "any module named cupy will do": ("backend.py", '    if not hasattr(cupy, "ndarray"):\n', "    if False:\n"),
+    "any module named cupy will do": (
+        "backend.py",
+        '    if not hasattr(cupy, "ndarray") or not hasattr(cupy, "cuda"):\n',
+        "    if False:\n",
+    ),
 }
 
 
