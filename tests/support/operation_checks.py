@@ -250,7 +250,7 @@ def _check_samples_on_cuda(op):
             cast = tuple(x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs)
             with plain_kernels():
                 y, tensors = run(op, cast, options)
-                dy = cotangent(y.shape, seed + 30).astype(np.float32)
+                dy = cotangent(y.shape, seed + 30).astype(y.dtype)
                 y.backward(dy)
             want = [y.numpy(), *(x.grad for x in tensors)]
             for spread in (np.array, every_second, reversed_axes):
