@@ -121,8 +121,8 @@ def _see_a_device(cupy: ModuleType) -> None:
     except Exception as error:  # without a driver, CuPy raises its own CUDARuntimeError
         why = f"{type(error).__name__}: {error}"
     raise NoCudaError("device", f"CuPy {cupy.__version__} finds no GPU ({why})",
-                 "does nvidia-smi list one? If not, install NVIDIA's driver; if so, is CUDA_VISIBLE_DEVICES set, or the driver "
-                 "older than this CuPy's CUDA")
+                      "does nvidia-smi list one? If not, install NVIDIA's driver; if so, is CUDA_VISIBLE_DEVICES set, or the "
+                      "driver older than this CuPy's CUDA")
 
 
 def _run_a_kernel(cupy: ModuleType) -> None:
@@ -131,15 +131,21 @@ def _run_a_kernel(cupy: ModuleType) -> None:
         total = float((cupy.arange(3) + 1).sum())
     except Exception as error:  # CuPy has classes of its own for compiler and runtime trouble
         raise NoCudaError("kernel", f"a first kernel failed with {type(error).__name__}: {error}",
-                     "the CUDA compiler or its headers may be missing, which the extra [ctk] brings: " + INSTALL) from error
+                          "the CUDA compiler or its headers may be missing, which the extra [ctk] brings: " + INSTALL
+                          ) from error
     if total != 6:
         raise NoCudaError("kernel", f"a first kernel computed 1 + 2 + 3 = {total:g}", "check the driver, and the GPU itself")
 
 
+def _in_use() -> bool:
+    """Whether a GPU has been asked for, and works."""
+    return _proven is not None and sys.modules.get("cupy") is _proven
+
+
 def synchronize() -> None:
     """Waits until the GPU has done all that it was asked to do: before a clock is read. Nothing to wait for without one."""
-    if _proven is not None and sys.modules.get("cupy") is _proven:
-        _proven.cuda.Device().synchronize()
+    if _in_use():
+        sys.modules["cupy"].cuda.Device().synchronize()
 
 
 class GpuMemory(NamedTuple):
@@ -161,5 +167,5 @@ def gpu_memory() -> GpuMemory:
 
 def free_gpu_memory() -> None:
     """Gives the pool's unused memory back to the driver, for other programs; arrays stay. Without a GPU in use: nothing."""
-    if _proven is not None and sys.modules.get("cupy") is _proven:
-        _proven.get_default_memory_pool().free_all_blocks()
+    if _in_use():
+        sys.modules["cupy"].get_default_memory_pool().free_all_blocks()

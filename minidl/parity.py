@@ -54,7 +54,7 @@ def rows(device: str = "cuda") -> Iterator[Row]:
 
 
 def _of_operation(op: type[Function], device: str) -> float:
-    """All samples of an operation, and its first one again in a size that fills many blocks; float64 and float32."""
+    """All samples of an operation, and the larger ones that `LARGE` has for it; float64 and float32."""
     worst = 0.0
     for dtype, allowed in ((np.float64, FLOAT64), (np.float32, FLOAT32)):
         large = LARGE[op.name](np.random.default_rng(1)) if op.name in LARGE else []

@@ -157,7 +157,7 @@ def check_strided_inputs(op):
 
 def every_second(x):
     """x as a view of every second element of a larger array."""
-    wide = np.zeros(tuple(2 * n for n in x.shape), x.dtype)
+    wide = array_module(x).zeros(tuple(2 * n for n in x.shape), x.dtype)
     view = wide[(..., *(slice(None, None, 2) for _ in x.shape))]
     view[...] = x
     return view
@@ -165,7 +165,7 @@ def every_second(x):
 
 def reversed_axes(x):
     """x with its memory in column-major order."""
-    return np.array(x, order="F")
+    return array_module(x).array(x, order="F")
 
 
 def check_a_gradient_asked_for_alone_is_the_same(op):
@@ -253,7 +253,7 @@ def _check_samples_on_cuda(op):
                 dy = cotangent(y.shape, seed + 30).astype(y.dtype)
                 y.backward(dy)
             want = [y.numpy(), *(x.grad for x in tensors)]
-            for spread in (np.array, every_second, reversed_axes):
+            for spread in (without_gaps, every_second, reversed_axes):
                 got = _on_cuda(op, cast, options, dy, [x.dtype.kind == "f" for x in cast], spread)
                 _compare_devices(f"{label}, {spread.__name__}", op, got, want)
             for k, x in enumerate(cast):
@@ -261,13 +261,12 @@ def _check_samples_on_cuda(op):
                     got = _on_cuda(op, cast, options, dy, [i == k for i in range(len(cast))])
                     _compare_devices(f"{label}, gradient of {op.input_name(k)} alone", op, got,
                                      [want[0], *(w if i == k else None for i, w in enumerate(want[1:]))])
-                if op.name == "batch_norm":  # what the running statistics move by
-                    plain, moved = op(**options), op(**options)
-                    with plain_kernels():
-                        apply(plain, *cast)
-                    apply(moved, *(to_device(x, "cuda") for x in cast))
-                    _compare_devices(f"{label}, mean and variance", op, [moved.mean.get(), moved.var.get()],
-                                     [plain.mean, plain.var])
+            if op.name == "batch_norm":  # what the running statistics move by
+                plain, moved = op(**options), op(**options)
+                with plain_kernels():
+                    apply(plain, *cast)
+                apply(moved, *(to_device(x, "cuda") for x in cast))
+                _compare_devices(f"{label}, mean and var", op, [moved.mean.get(), moved.var.get()], [plain.mean, plain.var])
 
 
 def _check_refusals_on_cuda(op):
@@ -282,19 +281,15 @@ def _check_refusals_on_cuda(op):
                 assert np.isnan(y.numpy()).any(), f"{op.__name__} on cuda: {words!r} was not refused"
 
 
-def _on_cuda(op, inputs, options, dy, needs, spread=np.array):
-    """Output and gradients on device "cuda", as NumPy arrays. Each array is `spread` over its memory there as here."""
+def without_gaps(x):
+    """x as it is."""
+    return x
+
+
+def _on_cuda(op, inputs, options, dy, needs, spread=without_gaps):
+    """Output and gradients on device "cuda", as NumPy arrays; there, each array lies in memory as `spread` puts it."""
     def moved(x):
-        there, like = to_device(np.array(x), "cuda"), spread(x)
-        base = like.base if like.base is not None else like
-        if base.shape == x.shape and like.flags.c_contiguous:
-            return there
-        if spread is every_second:
-            wide = array_module(there).zeros(base.shape, x.dtype)
-            view = wide[(..., *(slice(None, None, 2) for _ in x.shape))]
-            view[...] = there
-            return view
-        return array_module(there).ascontiguousarray(there.T).T
+        return spread(to_device(x, "cuda"))
 
     tensors = [Tensor(moved(x), requires_grad=need) for x, need in zip(inputs, needs)]
     before = [x.numpy().copy() for x in tensors]
