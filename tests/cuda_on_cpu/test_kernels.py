@@ -3,13 +3,11 @@
 Block by block against the loops that define each operation, in several orders of blocks and threads; then on real threads, all
 at once, under sanitizers that see races, reads out of bounds and undefined arithmetic.
 """
-import shutil
 from contextlib import ExitStack, contextmanager
 
 import engine
 import numpy as np
 import pytest
-import standin
 from nvrtc import all_kernels
 from operation_checks import (
     backward,
@@ -25,20 +23,11 @@ from minidl.backend import to_device
 from minidl.function import plain_kernels
 from minidl.ops import OPS, Conv2d
 
-pytestmark = pytest.mark.ladder
+pytestmark = [pytest.mark.ladder, pytest.mark.usefixtures("cupy")]
 
 ON_CUDA = [op for op in OPS if op.forward_cuda is not None]
 FLOAT32 = 3e-5  # sums of some hundred float32 numbers, each rounded to 6e-8, and expf and powf, which are off by a few of those
 EXACT_GRADIENT = 1e-7  # of central differences in float64
-
-
-@pytest.fixture(autouse=True)
-def cupy():
-    """The stand-in in CuPy's place, for this test alone."""
-    if shutil.which("g++") is None:
-        pytest.skip("executes CUDA C on the CPU: needs g++")
-    yield standin.install()
-    standin.uninstall()
 
 
 @contextmanager

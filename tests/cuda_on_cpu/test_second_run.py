@@ -1,7 +1,6 @@
 """Device "cuda" as a user meets it, on the strict stand-in for CuPy: training, commands, and the whole suite once more."""
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,21 +16,12 @@ from minidl.nn.module import evaluating
 from minidl.train import evaluate, fit, predict
 from minidl.train.losses import classification_loss
 
-pytestmark = pytest.mark.ladder
+pytestmark = [pytest.mark.ladder, pytest.mark.usefixtures("cupy")]
 
 HERE = Path(__file__).parent
 CHECKOUT = Path(minidl.__file__).parents[1]
 ON_STAND_IN = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (HERE / "as_cupy", HERE, CHECKOUT))),
                             "MINIDL_DEVICE": "cuda", "MPLBACKEND": "Agg"}
-
-
-@pytest.fixture(autouse=True)
-def cupy():
-    """The stand-in in CuPy's place, for this test alone."""
-    if shutil.which("g++") is None:
-        pytest.skip("executes CUDA C on the CPU: needs g++")
-    yield standin.install()
-    standin.uninstall()
 
 
 def small(name):
