@@ -240,7 +240,7 @@ print("after .sum() the forgetful one looks right:", np.array_equal(x.grad, np.c
 def verdict(function_class, *inputs):
     try:
         return str(minidl.gradcheck(lambda *xs: minidl.apply(function_class(), *xs), inputs))
-    except minidl.GradientError as error:
+    except minidl.GradcheckError as error:
         return f"REFUSED\n{error}"
 
 

@@ -284,7 +284,7 @@ def gradcheck_accepts(fold, kernel, stride):
     x, w = rng.standard_normal((1, 2, 6, 6)), rng.standard_normal((3, 2, kernel, kernel))
     try:
         minidl.gradcheck(lambda x: minidl.apply(Convolution(w, stride, fold), x), x)
-    except minidl.GradientError:
+    except minidl.GradcheckError:
         return False
     return True
 
@@ -394,5 +394,5 @@ try:
     print("exercise:", report)
 except NotImplementedError as error:
     print("exercise: still to do,", error)
-except (ValueError, minidl.GradientError) as error:
+except (ValueError, minidl.GradcheckError) as error:
     print("exercise: not yet right:", error, sep="\n")

@@ -14,7 +14,8 @@ from minidl import nn, ops, optim
 from minidl.autograd import Tensor, apply, concat, detect_anomaly, enable_grad, no_grad, pad, shapes_only, stack, watch, where
 from minidl.backend import NoCudaError, array_module, free_gpu_memory, gpu_memory, synchronize
 from minidl.checking.gradcheck import gradcheck
-from minidl.checking.report import GradientError
+from minidl.checking.pairs import check, check_backward
+from minidl.checking.report import GradcheckError, Report
 from minidl.function import Function
 from minidl.ops.conv2d import conv_method
 from minidl.randomness import manual_seed
@@ -22,9 +23,10 @@ from minidl.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
-__all__ = ["Function", "GradientError", "NoCudaError", "Tensor", "apply", "array_module", "concat", "conv_method",
-           "detect_anomaly", "enable_grad", "free_gpu_memory", "get_num_threads", "gpu_memory", "gradcheck", "manual_seed",
-           "nn", "no_grad", "ops", "optim", "pad", "set_num_threads", "shapes_only", "stack", "synchronize", "watch", "where"]
+__all__ = ["Function", "GradcheckError", "NoCudaError", "Report", "Tensor", "apply", "array_module", "check", "check_backward",
+           "concat", "conv_method", "detect_anomaly", "enable_grad", "free_gpu_memory", "get_num_threads", "gpu_memory",
+           "gradcheck", "manual_seed", "nn", "no_grad", "ops", "optim", "pad", "set_num_threads", "shapes_only", "stack",
+           "synchronize", "watch", "where"]
 
 # What costs time to load, and the module it comes from: the module itself, or a function in it.
 _ON_DEMAND = {"data": "minidl.data", "interop": "minidl.interop", "load": "minidl.interop", "models": "minidl.models",

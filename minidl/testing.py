@@ -10,7 +10,7 @@
 The strategies need hypothesis (the extra `test`); `assert_gradients` needs nothing but minidl.
 """
 from minidl.checking.assertions import assert_gradients
-from minidl.checking.report import GradientError, GradientReport
+from minidl.checking.report import GradcheckError, Report
 from minidl.checking.strategies import (
                                         ConvGeometry,
                                         PoolGeometry,
@@ -21,5 +21,5 @@ from minidl.checking.strategies import (
                                         pool_geometries,
 )
 
-__all__ = ["ConvGeometry", "GradientError", "GradientReport", "PoolGeometry", "assert_gradients", "conv_geometries",
+__all__ = ["ConvGeometry", "GradcheckError", "Report", "PoolGeometry", "assert_gradients", "conv_geometries",
            "image_shapes", "images", "make_array", "pool_geometries"]

@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from minidl.backend import to_device
 
-sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("support", "cuda_on_cpu")]
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("support", "cuda_on_cpu", "checking")]
 
 # The same examples every time: a red test is red for everybody. `--hypothesis-profile=fuzz` looks at more of them.
 settings.register_profile("plain", max_examples=25, deadline=None, derandomize=True, database=None)

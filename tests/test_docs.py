@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from minidl.checking.codes import CODES
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -39,9 +41,18 @@ def test_the_networks_of_the_readme_are_built_saved_and_loaded(tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["start.safetensors"]
 
 
-def test_the_failing_gradcheck_of_the_readme_prints_what_the_readme_says():
-    printed = run(blocks("README.md", "python")[2])
-    assert rounded(printed) in [rounded(block) for block in blocks("README.md", "")]
+@pytest.mark.parametrize("page, number", [("README.md", 2), ("docs/gradient_doctor.md", 0)])
+def test_the_failing_checks_of_the_pages_print_what_the_pages_say(page, number, tmp_path):
+    example = tmp_path / "example.py"
+    example.write_text(blocks(page, "python")[number])
+    done = subprocess.run([sys.executable, example], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert rounded(done.stdout) in [rounded(block) for block in blocks(page, "")]
+
+
+def test_the_page_of_the_doctor_lists_the_causes_that_it_names():
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", (ROOT / "docs" / "gradient_doctor.md").read_text(), re.MULTILINE)
+    assert rows == [(code, meaning) for code, (meaning, _) in CODES.items()]
 
 
 def test_the_example_of_the_testing_page_passes_and_fails_as_described():

@@ -13,7 +13,7 @@ from minidl import ops
 from minidl.autograd import Tensor, apply
 from minidl.function import Function
 from minidl.ops import OPS
-from minidl.testing import GradientError, assert_gradients, conv_geometries, image_shapes, images, make_array, pool_geometries
+from minidl.testing import GradcheckError, assert_gradients, conv_geometries, image_shapes, images, make_array, pool_geometries
 
 LIGHT = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 DEEP = settings(LIGHT, max_examples=300)
@@ -159,7 +159,7 @@ class ForgetfulSquare(Function):
 @given(images(image_shapes(max_side=4), values="apart"), st.data())
 def test_assert_gradients_finds_one_forgotten_element_wherever_it_is(x, data):
     forgotten = data.draw(st.integers(0, x.size - 1))
-    with pytest.raises(GradientError):
+    with pytest.raises(GradcheckError):
         assert_gradients(lambda x: apply(ForgetfulSquare(forgotten), x), x, seeds=(0,))
 
 

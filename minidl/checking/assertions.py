@@ -7,7 +7,7 @@ import numpy as np
 from minidl.autograd import Tensor, no_grad
 from minidl.backend import Array, array_module, is_array
 from minidl.checking.gradcheck import gradcheck
-from minidl.checking.report import GradientError
+from minidl.checking.report import GradcheckError
 
 
 def _raw(x: Any) -> Any:
@@ -42,7 +42,7 @@ def _assert_float32_kept(f: Callable, inputs: tuple) -> None:
     ys = _outputs(f, tensors)
     for y in ys:
         if y.dtype != np.float32:
-            raise GradientError(f"assert_gradients: float32 inputs gave a {y.dtype} output: a constant or an array inside f "
+            raise GradcheckError(f"assert_gradients: float32 inputs gave a {y.dtype} output: a constant or an array inside f "
                                 "has another dtype")
     for y in ys:
         if y.requires_grad:
@@ -50,7 +50,7 @@ def _assert_float32_kept(f: Callable, inputs: tuple) -> None:
             break
     for i, x in enumerate(tensors):
         if isinstance(x, Tensor) and x.grad is not None and x.grad.dtype != np.float32:
-            raise GradientError(f"assert_gradients: float32 input {i} got a {x.grad.dtype} gradient")
+            raise GradcheckError(f"assert_gradients: float32 input {i} got a {x.grad.dtype} gradient")
 
 
 def _assert_strides_do_not_matter(f: Callable, inputs: tuple, options: dict) -> None:
@@ -68,5 +68,5 @@ def _assert_strides_do_not_matter(f: Callable, inputs: tuple, options: dict) -> 
     with no_grad():
         for y, z in zip(_outputs(f, plain), _outputs(f, spread)):
             if y.shape != z.shape or not np.allclose(y.numpy(), z.numpy(), rtol=1e-12, atol=1e-12):
-                raise GradientError("assert_gradients: strided inputs (every second element of an array) give another "
+                raise GradcheckError("assert_gradients: strided inputs (every second element of an array) give another "
                                     "result than contiguous ones: does f look at strides or memory order?")

@@ -8,18 +8,18 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import NoReturn
 
-from minidl.cli import bench, convert, demo, export, info, models, predict, summary
+from minidl.cli import bench, check, convert, demo, export, homework, info, models, predict, summary
 from minidl.cli.errors import UserError
 from minidl.cli.files import reason
 
 COMMANDS: dict[str, ModuleType] = {
-    "bench": bench, "convert": convert, "demo": demo, "export": export, "info": info, "models": models, "predict": predict,
-    "summary": summary}
+    "bench": bench, "check": check, "convert": convert, "demo": demo, "export": export, "homework": homework, "info": info,
+    "models": models, "predict": predict, "summary": summary}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,7 +100,16 @@ class Parser(argparse.ArgumentParser):
 def _options_of(module: ModuleType) -> list[str]:
     parser = argparse.ArgumentParser(add_help=False)
     module.add_arguments(parser)
-    return [option for action in parser._actions for option in action.option_strings]
+    return list(_options_in(parser))
+
+
+def _options_in(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Those of its subcommands, too."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from _options_in(sub)
 
 
 class _Version(argparse.Action):

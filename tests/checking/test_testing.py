@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl import Function, GradientError, Tensor, apply, ops
+from minidl import Function, GradcheckError, Tensor, apply, ops
 from minidl.testing import assert_gradients, conv_geometries, image_shapes, images, make_array, pool_geometries
 
 
@@ -61,7 +61,7 @@ def test_unknown_values_are_refused():
 
 
 def test_assert_gradients_finds_a_wrong_gradient():
-    with pytest.raises(GradientError, match=r"x0\[0"):
+    with pytest.raises(GradcheckError, match=r"x0\[0"):
         assert_gradients(lambda x: x * 2.0 + x.detach() * 3.0, np.ones(3))
 
 
@@ -75,7 +75,7 @@ def test_assert_gradients_finds_a_function_that_leaves_float32():
         def backward(self, dy):
             return dy * 2
 
-    with pytest.raises(GradientError, match="float32 inputs gave a float64 output"):
+    with pytest.raises(GradcheckError, match="float32 inputs gave a float64 output"):
         assert_gradients(lambda x: apply(Widens(), x), np.ones(3))
 
 
@@ -90,7 +90,7 @@ def test_assert_gradients_finds_a_function_that_reads_memory_in_its_own_order():
         def backward(self, dy):
             return dy if self.contiguous else dy * 2
 
-    with pytest.raises(GradientError, match="strided inputs"):
+    with pytest.raises(GradcheckError, match="strided inputs"):
         assert_gradients(lambda x: apply(ReadsMemory(), x), np.ones((2, 3)))
 
 

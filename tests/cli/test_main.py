@@ -28,7 +28,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-@pytest.mark.parametrize("command", ["demo", "export", "info", "models", "predict", "summary"])
+@pytest.mark.parametrize("command", ["check", "demo", "export", "homework", "info", "models", "predict", "summary"])
 def test_every_command_explains_itself(command, capsys):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out

@@ -1,0 +1,263 @@
+"""check_backward and check: the doctor for raw NumPy pairs, for Function classes, and over many samples at once."""
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from minidl.checking.examine import Examiner, Limits
+from minidl.checking.merge import merged
+from minidl.checking.report import Cause, GradcheckError, Report
+from minidl.checking.source_line import gradient_line
+from minidl.checking.subject import PairSubject, function_pair, input_names, is_floating
+from minidl.function import Function
+from minidl.ops import OPS
+
+
+def check_backward(forward: Callable, backward: Callable, inputs: Any, *, options: Mapping[str, Any] | None = None,
+                   names: Iterable[str] | None = None, reference: Callable | None = None, seed: int = 0,
+                   raise_error: bool = True, dtype: Any = "float64", device: str = "cpu", max_elements: int = 500,
+                   eps: float = 1e-6, rtol: float = 1e-5, atol: float = 1e-7) -> Report:
+    """Checks a backward written by hand against the slopes of its forward, and says what is wrong and why probably.
+
+    forward(*inputs, **options) -> (out, cache) with backward(dout, cache) -> the gradient, or a tuple of gradients; or
+    forward(*inputs, **options) -> out with backward(dout, *inputs, **options).
+    inputs: a sequence of arrays or numbers. Floating ones are differentiated, as float64; integer arrays (labels) and
+        everything else (CS231n's dictionaries of parameters) are passed on, copied for every call.
+    gradients: one for each floating input, in order; or one for each input, with None where it is not floating.
+    reference(*inputs, **options) -> out: what forward must compute; a difference is the cause `forward-differs`.
+    names: what to call the inputs; default: the names that forward gives them.
+    seed: of the two random cotangents, and of the directions along which large inputs are checked.
+    dtype="float32", device="cuda": backward is computed so, and held against slopes measured in float64 on the CPU.
+    raise_error=False: returns the Report of a wrong gradient, too. Otherwise GradcheckError, with `.report`.
+
+    An exception from forward is the caller's to see. One from backward makes the gradient wrong, and is in the report.
+    Report: `ok`, `causes`, `findings`, `skipped`, `seed`, `text`, `plot()`; docs/gradient_doctor.md has the codes.
+    """
+    given = _sequence("check_backward", inputs)
+    labels = _labels("check_backward", names, forward, given)
+    limits = Limits(eps, rtol, atol, max_elements)
+    report = _examined(forward, backward, given, dict(options or {}), labels, _name(forward), reference, seed, limits,
+                       precision("check_backward", dtype, device), device, is_function=False)
+    called = f"{getattr(forward, '__name__', 'forward')}, {getattr(backward, '__name__', 'backward')}"
+    more = "".join(f", {k}={v!r}" for k, v in (("options", dict(options or {})),) if v)
+    report.repeat = f"minidl.check_backward({called}, inputs{more}, seed={seed})"
+    return finish(report, raise_error)
+
+
+def check(subject: Any, *, like: Any = None, samples: Callable | None = None, reference: Callable | None = None, seed: int = 0,
+          raise_error: bool = True, dtype: Any = "float64", device: str = "cpu",
+          progress: Callable[[int], None] | None = None) -> Report:
+    """Checks a Function class, or a pair (forward, backward), on the samples of an operation of minidl's, and against it.
+
+    subject: the class; its options go to __init__. Or a pair as for `check_backward`.
+    like: an operation of minidl's: its class (ops.LRN), its function (ops.lrn) or its name ("lrn"). Its samples are the
+        inputs, and its loops are what forward is compared with.
+    samples(rng): yields (inputs, options) in place of `like`; default: those of the class itself.
+    reference(*inputs, **options): what forward must compute; default: that of `like`.
+    progress(n) is called after sample n.
+    Samples with options that the subject does not know are left out; the report says how many. Errors: ValueError if
+    there are no samples; GradcheckError as for `check_backward`.
+    """
+    kind = find_operation(like) if like is not None else None
+    is_function = isinstance(subject, type) and issubclass(subject, Function)
+    if not is_function and not (isinstance(subject, (tuple, list)) and len(subject) == 2 and all(map(callable, subject))):
+        raise TypeError(f"check: needs a Function class or a pair (forward, backward), got {subject!r:.80}")
+    samples = samples or (kind.samples if kind else getattr(subject, "samples", None))
+    if samples is None or samples is Function.samples:
+        raise ValueError("check: there are no inputs: pass like=ops.LRN, or samples(rng) that yields (inputs, options)")
+    reference = reference or (kind.naive if kind else None)
+    if reference is None and is_function and "naive" in vars(subject):
+        reference = subject.naive
+    run = _function_runner(subject, reference) if is_function else _pair_runner(subject, reference)
+    reports, left_out = [], []
+    for n, (inputs, options) in enumerate(samples(np.random.default_rng(seed))):
+        checkable = any(is_floating(x) and np.size(x) for x in inputs)
+        if not checkable or not _knows(subject if is_function else subject[0], options):
+            left_out.append(n)
+            continue
+        report = run(inputs, options, seed, precision("check", dtype, device), device)
+        report.sample = f" (sample {n}: {_described(inputs, options)})"
+        reports.append(report)
+        if progress:
+            progress(n)
+    if not reports:
+        raise ValueError(f"check: no sample could be checked: {len(left_out)} have options that the forward does not take, or "
+                         "no floating numbers")
+    report = merged(reports)
+    name = getattr(subject, "__name__", None) or f"({subject[0].__name__}, {subject[1].__name__})"
+    report.repeat = f"minidl.check({name}{f', like={kind.name!r}' if kind else ', samples=...'}, seed={seed})"
+    return finish(report, raise_error)
+
+
+def check_function(function: Any, inputs: list, *, options: Mapping[str, Any] | None, names: list[str] | None, seed: int,
+                   limits: Limits, dtype: Any, device: str, raise_error: bool) -> Report:
+    """gradcheck of a Function class or instance: its forward and backward on raw arrays, with the kernels that serve them."""
+    labels = names or input_names(function, len(inputs))
+    forward, backward = function_pair(function, options or {})
+    kind: Any = function if isinstance(function, type) else type(function)
+    report = _examined(forward, backward, inputs, {}, labels, kind.__name__, None, seed, limits,
+                       precision("gradcheck", dtype, device), device, is_function=True, source=kind.backward)
+    report.repeat = f"minidl.gradcheck({kind.__name__}, inputs{f', options={dict(options)!r}' if options else ''}, seed={seed})"
+    return finish(report, raise_error)
+
+
+def finish(report: Report, raise_error: bool) -> Report:
+    """The report; or, if the gradient is wrong and an error is wanted, the error that carries it."""
+    if not report.ok and raise_error:
+        error = GradcheckError(report.text)
+        error.report = report
+        raise error from report.exception
+    return report
+
+
+def precision(who: str, dtype: Any, device: str) -> np.dtype:
+    """The dtype in which backward is computed: float64 or float32."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind not in (np.dtype(np.float64), np.dtype(np.float32)):
+        raise ValueError(f"{who}: dtype must be 'float64' or 'float32', got {dtype!r}")
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"{who}: device must be 'cpu' or 'cuda', got {device!r}")
+    return kind
+
+
+def find_operation(like: Any) -> type[Function]:
+    """The class of an operation of minidl's, given the class, its function or its name."""
+    if isinstance(like, type) and issubclass(like, Function):
+        return like
+    wanted = like if isinstance(like, str) else getattr(like, "__name__", "")
+    for kind in OPS:
+        if wanted.lower() in (kind.name, kind.__name__.lower()):
+            return kind
+    names = [kind.name for kind in OPS]
+    near = difflib.get_close_matches(wanted.lower(), names, 3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+    raise ValueError(f"check: like={like!r:.60} is no operation of minidl's; {hint}")
+
+
+# --- one pair, one point ---------------------------------------------------------------------------------------------
+
+
+def _examined(forward: Callable, backward: Callable, inputs: list, options: dict, labels: list[str], name: str,
+              reference: Callable | None, seed: int, limits: Limits, dtype: np.dtype, device: str, is_function: bool,
+              source: Callable | None = None) -> Report:
+    tried = _Tried(backward)
+    subject = PairSubject(forward, tried, inputs, options, labels, name, dtype, device, is_function)
+    if not subject.values:
+        raise ValueError(f"{name}: there is nothing to check: no input is floating (integers are passed on as they are)")
+    right = None if reference is None else lambda: reference(*subject.arguments(), **subject.copied_options())
+    try:
+        report = Examiner(subject, seed, limits, right).run()
+    except _BackwardError as failed:
+        report = _of_exception(name, seed, failed.error)
+    for cause in report.diagnoses:
+        if cause.input in subject.values:
+            cause.line = gradient_line(source or backward, list(subject.values).index(cause.input), len(subject.values))
+    return report
+
+
+class _BackwardError(Exception):
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Tried:
+    """A backward whose exceptions are told from everybody else's."""
+
+    def __init__(self, backward: Callable) -> None:
+        self.backward = backward
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return self.backward(*arguments, **options)
+        except Exception as error:
+            raise _BackwardError(error) from error
+
+
+ABOUT_SHAPES = ("shape", "broadcast", "dimension", "mismatch", "aligned", "axis", "axes", "out of bounds")
+
+
+def _of_exception(name: str, seed: int, error: Exception) -> Report:
+    """A backward that fails: about shapes, if NumPy says so."""
+    text = f"{type(error).__name__}: {error}"
+    shapes = isinstance(error, (ValueError, IndexError)) and any(word in str(error) for word in ABOUT_SHAPES)
+    report = Report(name, seed, ok=False, exception=error)
+    report.diagnoses.append(Cause("wrong-shape" if shapes else "unknown", f"backward failed with {text[:300]}{_where(error)}"))
+    return report
+
+
+def _where(error: Exception) -> str:
+    """The last line of the student's own code on the way to the error."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        inside = "minidl/checking" in code.co_filename.replace("\\", "/") or "site-packages" in code.co_filename
+        if not inside and not code.co_filename.startswith("<"):
+            place = f" (line {trace.tb_lineno} of {code.co_filename.rsplit('/', 1)[-1]}, in {code.co_name})"
+        trace = trace.tb_next
+    return place
+
+
+def _sequence(who: str, inputs: Any) -> list:
+    if isinstance(inputs, np.ndarray) or not isinstance(inputs, (tuple, list)):
+        raise TypeError(f"{who}: inputs must be a list or tuple with one entry for each input of forward, got "
+                        f"{type(inputs).__name__}: write [x] for a single one")
+    return list(inputs)
+
+
+def _labels(who: str, names: Iterable[str] | None, forward: Callable, given: list) -> list[str]:
+    if names is None:
+        return input_names(forward, len(given))
+    labels = list(names)
+    if len(labels) != len(given) or len(set(labels)) < len(labels):
+        raise ValueError(f"{who}: needs one name for each of the {len(given)} inputs, all different, got {labels}")
+    return labels
+
+
+def _name(forward: Callable) -> str:
+    name = getattr(forward, "__name__", type(forward).__name__)
+    return name.removesuffix("_forward") if name not in ("forward", "<lambda>") else "forward/backward"
+
+
+# --- many samples ----------------------------------------------------------------------------------------------------
+
+
+def _pair_runner(pair: Any, reference: Callable | None) -> Callable:
+    forward, backward = pair
+
+    def run(inputs: tuple, options: dict, seed: int, dtype: np.dtype, device: str) -> Report:
+        labels = input_names(forward, len(inputs))
+        return _examined(forward, backward, list(inputs), options, labels, _name(forward), reference, seed, Limits(), dtype,
+                         device, is_function=False)
+
+    return run
+
+
+def _function_runner(kind: type[Function], reference: Callable | None) -> Callable:
+    def run(inputs: tuple, options: dict, seed: int, dtype: np.dtype, device: str) -> Report:
+        forward, backward = function_pair(kind, options)
+        right = None if reference is None else lambda *arrays: reference(*arrays, **options)
+        labels = input_names(kind, len(inputs))
+        return _examined(forward, backward, list(inputs), {}, labels, kind.__name__, right, seed, Limits(), dtype, device,
+                         is_function=True, source=kind.backward)
+
+    return run
+
+
+def _knows(forward: Any, options: Mapping[str, Any]) -> bool:
+    """Whether a forward (or the __init__ of a class) takes these options."""
+    try:
+        parameters = inspect.signature(forward).parameters
+    except (TypeError, ValueError):
+        return True
+    return any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or set(options) <= set(parameters)
+
+
+def _described(inputs: Iterable[Any], options: Mapping[str, Any]) -> str:
+    shapes = ", ".join(str(np.shape(x)) for x in inputs)
+    return ", ".join([shapes, *(f"{k}={v!r}" for k, v in options.items())])[:70]

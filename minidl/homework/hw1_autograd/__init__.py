@@ -1,0 +1,1 @@
+"""Homework 1: solution.py, which is also the stub and the table of tasks; checks.py, what is judged."""

@@ -1,0 +1,421 @@
+"""check_backward and check: their doors, what they look at before the numbers, kinks and ties, and what a report holds."""
+import warnings
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Function, GradcheckError, check, check_backward, ops
+
+pytestmark = pytest.mark.cpu("raw NumPy pairs, as students write them")
+
+
+def linear(x, w, b):
+    return x @ w.T + b, (x, w)
+
+
+def linear_backward(dout, cache):
+    x, w = cache
+    return dout @ w, dout.T @ x, dout.sum(axis=0)
+
+
+def arrays(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape) for shape in shapes]
+
+
+XWB = arrays((5, 4), (3, 4), (3,))
+
+
+def spoilt(spoil):
+    """linear's backward with its three gradients spoilt."""
+    return lambda dout, cache: spoil(*linear_backward(dout, cache))
+
+
+# --- doors -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_right_pair_passes_and_the_report_counts_what_was_checked():
+    report = check_backward(linear, linear_backward, XWB)
+    assert report.ok and report.causes == [] and report.elements == 20 + 12 + 3
+    assert report.checked == {"x": 20, "w": 12, "b": 3}, "names come from forward"
+
+
+def test_a_forward_without_cache_goes_with_a_backward_that_takes_inputs_and_options():
+    def forward(x, y, power=2):
+        return (x - y) ** power
+
+    def backward(dout, x, y, power=2):
+        return dout * power * (x - y) ** (power - 1), -dout * power * (x - y) ** (power - 1)
+
+    assert check_backward(forward, backward, arrays((3, 2), (3, 2)), options=dict(power=3)).ok
+    squared = lambda dout, x, y, power: backward(dout, x, y)
+    wrong = check_backward(forward, squared, arrays((3, 2), (3, 2)), options=dict(power=3), raise_error=False)
+    assert not wrong.ok
+
+
+def test_dictionaries_of_parameters_are_copied_for_every_call_and_may_be_changed():
+    def forward(x, param):
+        param["calls"] += 1
+        param["mean"][:] = x.mean(axis=0)
+        return x * param["scale"], (param["scale"], param["calls"])
+
+    param = {"calls": 0, "scale": 3.0, "mean": np.zeros(4)}
+    assert check_backward(forward, lambda dout, cache: dout * cache[0], [XWB[0], param]).ok
+    assert check_backward(lambda x, param: forward(x, param), lambda dout, cache: dout * cache[0], [XWB[0]],
+                          options={"param": param}).ok
+    assert param["calls"] == 0 and not param["mean"].any(), "the caller's dictionary was changed"
+
+
+def test_integers_get_no_gradient_with_or_without_a_none_in_their_place():
+    def forward(x, labels):
+        return x[np.arange(len(x)), labels], (x.shape, labels)
+
+    def backward(dout, cache):
+        dx = np.zeros(cache[0])
+        dx[np.arange(len(dout)), cache[1]] = dout
+        return dx
+
+    labels = np.array([0, 3, 1, 1, 2])
+    assert check_backward(forward, backward, [XWB[0], labels]).ok
+    assert check_backward(forward, lambda d, c: (backward(d, c), None), [XWB[0], labels]).ok
+
+
+@pytest.mark.parametrize("give", [
+    tuple, list, lambda g: dict(zip(("x", "w", "b"), g)), lambda g: dict(zip(("dx", "dw", "db"), g)),
+], ids=["tuple", "list", "by name", "by d and name"])
+def test_gradients_come_as_a_tuple_a_list_or_a_dictionary(give):
+    assert check_backward(linear, lambda d, c: give(linear_backward(d, c)), XWB).ok
+
+
+def test_a_loss_may_be_a_python_float_and_an_input_a_number():
+    def forward(x, temperature):
+        return float((x**2).sum() * temperature), (x, temperature)
+
+    def backward(dout, cache):
+        x, t = cache
+        return 2 * x * t * dout, float((x**2).sum() * dout)
+
+    assert check_backward(forward, backward, [XWB[0], 0.7]).ok
+
+
+def test_a_function_class_is_checked_with_its_options_and_an_instance_too():
+    x = np.random.default_rng(0).standard_normal((2, 5, 3))
+    assert minidl.gradcheck(ops.LRN, [x], options=dict(n=3, alpha=0.5)).ok
+    assert minidl.gradcheck(ops.LRN(n=3, alpha=0.5), x).ok
+
+    class Half(ops.LRN):
+        def backward(self, dy):
+            return super().backward(dy) / 2
+
+    with pytest.raises(GradcheckError, match="scale") as caught:
+        minidl.gradcheck(Half, [x], options=dict(n=3, alpha=0.5))
+    assert caught.value.report.causes == ["scale"] and caught.value.report.checked == {"x": 30}
+
+
+@pytest.mark.parametrize("like", [ops.LRN, ops.lrn, "lrn"], ids=["class", "function", "name"])
+def test_check_takes_the_samples_and_the_loops_of_an_operation_of_minidls(like):
+    class MyLRN(Function):
+        name = "my_lrn"
+
+        def __init__(self, n=5, k=2.0, alpha=1e-4, beta=0.75):
+            self.inner = ops.LRN(n, k, alpha, beta)
+
+        def forward(self, x):
+            return self.inner.forward(x)
+
+        def backward(self, dy):
+            return self.inner.backward(dy)
+
+    report = check(MyLRN, like=like)
+    assert report.ok and report.elements > 100
+
+    class OneChannelTooMany(MyLRN):
+        def __init__(self, n=5, k=2.0, alpha=1e-4, beta=0.75):
+            self.inner = ops.LRN(n + 1, k, alpha, beta)
+
+    wrong = check(OneChannelTooMany, like=like, raise_error=False)
+    assert wrong.causes[0] == "forward-differs" and "backward fits this forward" in wrong.text
+
+
+def test_check_takes_a_pair_and_leaves_out_samples_with_options_that_it_does_not_know():
+    def forward(x):
+        return np.maximum(x, 0), x > 0
+
+    assert check((forward, lambda dout, mask: dout * mask), like="relu").ok
+    with pytest.raises(ValueError, match="no sample could be checked"):
+        check((forward, lambda dout, mask: dout * mask), samples=lambda rng: iter([((np.ones(3),), dict(slope=0.1))]))
+
+
+def test_check_without_samples_or_with_a_wrong_name_says_what_to_write():
+    with pytest.raises(ValueError, match=r"like=ops\.LRN, or samples"):
+        check((linear, linear_backward))
+    with pytest.raises(ValueError, match="did you mean conv2d"):
+        check((linear, linear_backward), like="conv2")
+    with pytest.raises(TypeError, match="Function class or a pair"):
+        check(linear)
+
+
+def test_inputs_must_be_a_sequence_and_names_must_fit():
+    with pytest.raises(TypeError, match=r"write \[x\]"):
+        check_backward(linear, linear_backward, XWB[0])
+    with pytest.raises(ValueError, match="one name for each"):
+        check_backward(linear, linear_backward, XWB, names=["x", "x", "b"])
+    with pytest.raises(ValueError, match="no input is floating"):
+        check_backward(lambda x: (x, None), lambda d, c: d, [np.arange(3)])
+    with pytest.raises(ValueError, match="dtype must be"):
+        check_backward(linear, linear_backward, XWB, dtype="float16")
+    with pytest.raises(TypeError, match="out an array or a number"):
+        check_backward(lambda x: ([x], None), lambda d, c: d, XWB[:1])
+
+
+# --- what is looked at before the numbers ----------------------------------------------------------------------------
+
+
+def writes_into_x(x):
+    x -= x.mean()
+    return x * 2.0, None
+
+
+def draws(x):
+    return x * np.random.default_rng().random(x.shape), None
+
+
+def becomes_float32(x):
+    return (x * 2).astype(np.float32), None
+
+
+def counts_down(x):
+    return x * 2.0, [2.0]
+
+
+@pytest.mark.parametrize("forward, backward, code, words", [
+    (writes_into_x, lambda d, c: 2 * d, "mutates-input", "forward wrote into x"),
+    (lambda x: (2 * x, x), lambda d, x: (d.__imul__(2), d)[0], "mutates-input", "wrote into dout"),
+    (lambda x: (2 * x, x), lambda d, x: (x.__iadd__(1), 2 * d)[1], "mutates-input", "backward wrote into x"),
+    (draws, lambda d, c: d, "not-deterministic", "two calls of forward"),
+    (lambda x: (2 * x, None), lambda d, c: d * np.random.default_rng().random(d.shape), "not-deterministic", "and backward"),
+    (counts_down, lambda d, c: d * c.pop(), "not-deterministic", "second backward on the same cache failed"),
+    (lambda x: (2 * x, np.array([2.0])), lambda d, c: (d * c[0], c.__iadd__(1))[0], "not-deterministic", "second backward"),
+    (becomes_float32, lambda d, c: 2 * d, "wrong-dtype", "into float32"),
+    (lambda x: (2 * x, None), lambda d, c: (2 * d).astype(np.float32), "wrong-dtype", "dx has dtype float32"),
+    (lambda x: (2 * x, None), lambda d, c: (2 * d).astype(int), "wrong-dtype", "int"),
+    (lambda x: (2 * x, None), lambda d, c: (2 * d).sum(axis=0), "wrong-shape", "shape (4,)"),
+    (lambda x: (2 * x, None), lambda d, c: (2 * d, d), "wrong-shape", "2 gradient(s) for 1 input(s)"),
+    (lambda x: (2 * x, None), lambda d, c: None, "zero", "returned None"),
+    (lambda x: (2 * x, None), lambda d, c: d.reshape(7, 3), "wrong-shape", "cannot reshape"),
+    (lambda x: (2 * x, None), lambda d, c: 1 / 0, "unknown", "ZeroDivisionError"),
+])
+def test_broken_rules_are_named_before_any_number(forward, backward, code, words):
+    report = check_backward(forward, backward, XWB[:1], raise_error=False)
+    assert report.causes == [code] and words in report.text, report.text
+
+
+def test_an_exception_of_backward_is_kept_and_its_line_is_named():
+    def backward(dout, cache):
+        return dout @ np.ones((17, 2))  # does not fit
+
+    with pytest.raises(GradcheckError, match=r"test_doctor\.py, in\s+backward") as caught:
+        check_backward(linear, backward, XWB)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_an_exception_of_forward_is_the_callers_to_see():
+    with pytest.raises(ZeroDivisionError):
+        check_backward(lambda x: 1 / 0, lambda d, c: d, XWB[:1])
+
+
+def test_a_wrong_forward_comes_first_and_what_backward_fits_is_said():
+    def forward(x):
+        return 2 * x + 1, None
+
+    fits = check_backward(forward, lambda d, c: 2 * d, XWB[:1], reference=lambda x: 2 * x, raise_error=False)
+    assert fits.causes == ["forward-differs"] and "backward fits this forward" in fits.text
+    neither = check_backward(forward, lambda d, c: 3 * d, XWB[:1], reference=lambda x: 2 * x, raise_error=False)
+    assert neither.causes == ["forward-differs", "scale"]
+    shape = check_backward(forward, lambda d, c: 2 * d, XWB[:1], reference=lambda x: x[0], raise_error=False)
+    assert shape.causes == ["forward-differs"] and "shape" in shape.text
+
+
+# --- what a report holds ---------------------------------------------------------------------------------------------
+
+
+def test_a_report_names_input_index_got_expected_ratio_and_factor():
+    report = check_backward(linear, spoilt(lambda dx, dw, db: (dx, dw / 5, db)), XWB, seed=7, raise_error=False)
+    assert report.causes == ["scale"] and report.wrong == {"w": 12} and report.seed == 7
+    assert [f.input for f in report.findings] == ["w"] * 5
+    finding = report.findings[0]
+    dy = np.random.default_rng(7).standard_normal((2, 15))
+    both = [linear_backward(d.reshape(5, 3), XWB[:2])[1] for d in dy]
+    assert any(np.isclose(finding.expected, dw[finding.index], rtol=1e-6) for dw in both)
+    assert np.isclose(finding.ratio, 0.2, rtol=1e-6) and np.isclose(finding.got, finding.expected / 5, rtol=1e-6)
+    errors = [abs(f.got - f.expected) for f in report.findings]
+    assert errors == sorted(errors, reverse=True), "worst first"
+    said = " ".join(report.text.split())
+    assert "1/5 times" in said and "(5 is the batch, x.shape[0]" in said
+
+
+def test_the_text_holds_verdict_cause_formula_line_picture_and_how_to_repeat():
+    report = check_backward(linear, drops_a_column, XWB, raise_error=False)
+    lines = report.text.splitlines()
+    assert len(lines) <= 25 and max(map(len, lines)) <= 110
+    assert lines[0].startswith("linear: the gradient is wrong: w at 3 of 12 checked elements; x, b agree")
+    assert any(line.startswith("likely cause: ") for line in lines) and any(line.startswith("formula: ") for line in lines)
+    assert "look at test_doctor.py, line" in report.text and "dw[:, 2] = 0" in report.text
+    assert lines.count("    ..0.") == 3, "the picture shows where"
+    assert lines[-1] == "again: minidl.check_backward(linear, drops_a_column, inputs, seed=0)"
+    assert str(report) == report.text
+
+
+def drops_a_column(dout, cache):
+    dx, dw, db = linear_backward(dout, cache)
+    dw[:, 2] = 0
+    return dx, dw, db
+
+
+def test_the_error_is_an_assertion_that_carries_the_report():
+    with pytest.raises(AssertionError) as caught:
+        check_backward(linear, spoilt(lambda dx, dw, db: (-dx, dw, db)), XWB)
+    assert caught.value.report.causes == ["sign"] and str(caught.value) == caught.value.report.text
+
+
+def test_the_plot_shows_the_errors_of_what_is_wrong():
+    report = check_backward(linear, drops_a_column, XWB, raise_error=False)
+    figure = report.plot()
+    heat = [axes for axes in figure.axes if axes.images]
+    assert len(heat) == 1 and "w: 3 wrong of 12" in heat[0].get_title()
+    errors = np.ma.filled(heat[0].images[0].get_array(), 0)
+    assert (errors[:, 2] > 0.01).all() and (np.delete(errors, 2, axis=1) < 1e-6).all()
+
+
+def test_a_large_picture_is_drawn_smaller_and_hides_no_mistake():
+    def backward(dout, cache):
+        dx = 2 * dout
+        dx[17, 31] = 0
+        return dx
+
+    x = np.random.default_rng(0).standard_normal((19, 100))
+    report = check_backward(lambda x: (2 * x, None), backward, [x], raise_error=False, max_elements=2000)
+    assert len(report.text.splitlines()) <= 25 and "drawn smaller" in report.text
+    picture = [line.strip() for line in report.text.splitlines() if line.startswith("    ") and set(line.strip()) <= set(".0")]
+    assert "".join(picture).count("0") == 1
+
+
+# --- kinks and ties --------------------------------------------------------------------------------------------------
+
+
+def max_of_rows(x):
+    return x.max(axis=1), x
+
+
+TIED = np.array([[1.0, 5.0, 5.0, 2.0], [3.0, 3.0, 3.0, 1.0], [0.5, 1.0, 2.0, 4.0]])
+
+
+def to_all(dout, x):
+    return (x == x.max(axis=1, keepdims=True)) * dout[:, None]
+
+
+def shared(dout, x):
+    mask = x == x.max(axis=1, keepdims=True)
+    return mask / mask.sum(axis=1, keepdims=True) * dout[:, None]
+
+
+def to_first(dout, x):
+    dx = np.zeros_like(x)
+    dx[np.arange(len(x)), x.argmax(axis=1)] = dout
+    return dx
+
+
+def unevenly(dout, x):
+    mask = x == x.max(axis=1, keepdims=True)
+    share = mask * np.array([0.7, 0.3, 0.2, 0.1])
+    return share / share.sum(axis=1, keepdims=True) * dout[:, None]
+
+
+@pytest.mark.parametrize("backward", [shared, to_first, unevenly])
+def test_any_sharing_among_equal_maxima_is_right_and_counted_as_skipped(backward):
+    for seed in range(5):
+        report = check_backward(max_of_rows, backward, [TIED], seed=seed)
+        assert report.ok and 2 <= report.skipped["x"] <= 5
+
+
+def to_none(dout, x):
+    alone = (x == x.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    return to_first(dout, x) * alone[:, None]
+
+
+@pytest.mark.parametrize("backward", [to_all, to_none])
+def test_sharing_out_too_much_or_nothing_is_called_ties(backward):
+    report = check_backward(max_of_rows, backward, [TIED], raise_error=False)
+    assert report.causes == ["ties"] and "gradients add up to" in report.text
+
+
+def test_ties_across_two_inputs_are_looked_at_together():
+    a, b = np.array([1.0, 2.0, 3.0, 0.5]), np.array([1.0, 0.0, 3.0, 2.5])
+    forward = lambda a, b: (np.maximum(a, b), (a, b))
+    assert check_backward(forward, lambda d, c: (d * (c[0] >= c[1]), d * (c[0] < c[1])), [a, b]).ok
+    report = check_backward(forward, lambda d, c: (d * (c[0] >= c[1]), d * (c[0] <= c[1])), [a, b], raise_error=False)
+    assert report.causes == ["ties"]
+
+
+@pytest.mark.parametrize("at_zero", [0.0, 0.4, 1.0])
+def test_any_slope_between_those_of_both_sides_is_right_at_a_kink(at_zero):
+    x = np.array([-1.0, 0.0, 2.0, 3.0, -0.5])
+    relu = lambda x: (np.maximum(x, 0), x)
+    report = check_backward(relu, lambda d, x: d * np.where(x == 0, at_zero, x > 0), [x])
+    assert report.ok and report.skipped == {"x": 1}
+    wrong = check_backward(relu, lambda d, x: d * np.where(x == 0, 1.5, x > 0), [x], raise_error=False)
+    assert not wrong.ok and wrong.findings[0].index == (1,) and wrong.findings[0].between
+
+
+# --- the referee, large inputs, low precision ------------------------------------------------------------------------
+
+
+def test_a_right_gradient_of_a_strongly_bent_function_is_not_refused():
+    """1/x near 1e-5: the central difference is off by 1 %; a complex step, or a smaller one, knows better."""
+    x = np.array([1e-5, 3e-5, 2.0])
+    assert check_backward(lambda x: (1 / x, x), lambda d, x: -d / x**2, [x]).ok
+    slopes = lambda x: (np.abs(1 / x), x)  # takes no complex numbers to differentiate
+    assert check_backward(slopes, lambda d, x: -d * np.sign(x) / x**2, [x]).ok
+    off = check_backward(slopes, lambda d, x: -d * np.sign(x) / x**2 * 1.001, [x], raise_error=False)
+    assert not off.ok
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_wrong_element_of_a_large_input_is_found_and_named(seed):
+    x = np.random.default_rng(seed).standard_normal((60, 70))
+    place = tuple(int(i) for i in np.random.default_rng(seed + 50).integers(0, 60, 2))
+
+    def backward(dout, x):
+        dx = 2 * x * dout
+        dx[place] *= -1
+        return dx
+
+    assert check_backward(lambda x: (x**2, x), lambda d, x: 2 * x * d, [x], seed=seed).directions == 8
+    report = check_backward(lambda x: (x**2, x), backward, [x], seed=seed, raise_error=False)
+    assert report.findings[0].index == place
+
+
+def test_float32_is_judged_by_what_float32_can_hold():
+    x, w = arrays((6, 40), (5, 40), seed=1)
+    forward = lambda x, w: (x @ w.T, (x, w))
+    backward = lambda d, c: (d @ c[1], d.T @ c[0])
+    seen = []
+
+    def watched(d, c):
+        seen.append(d.dtype)
+        return backward(d, c)
+
+    assert check_backward(forward, watched, [x, w], dtype="float32").ok
+    assert set(seen) == {np.dtype(np.float32)}
+    larger = lambda d, c: (d @ c[1] * np.float32(1.01), d.T @ c[0])
+    off = check_backward(forward, larger, [x, w], dtype="float32", raise_error=False)
+    assert off.wrong.keys() == {"x"}
+
+
+def test_the_doctor_is_silent_and_repeats_itself():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        texts = {check_backward(linear, drops_a_column, XWB, seed=3, raise_error=False).text for _ in range(2)}
+    assert len(texts) == 1
+    assert check_backward(linear, drops_a_column, XWB, seed=4, raise_error=False).text not in texts
