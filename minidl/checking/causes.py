@@ -56,6 +56,8 @@ def diagnose(e: Evidence) -> Cause:
 
 def _remark(e: Evidence) -> str:
     """What can be said all the same: dout came back as it was; a factor that is one of the arrays is missing or too many."""
+    if not np.isfinite(e.got).all():
+        return "; it holds NaN or infinity"
     twice = e.pull(2 * e.cotangents[0])
     if not np.allclose(twice, 2 * e.got[0], rtol=1e-6, atol=1e-9 * e.scale) and np.isfinite(twice).all():
         return "; it is not proportional to dout: dout enters more than once"

@@ -2,6 +2,7 @@
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -196,11 +197,15 @@ def _where(error: Exception) -> str:
     trace, place = error.__traceback__, ""
     while trace is not None:
         code = trace.tb_frame.f_code
-        inside = "minidl/checking" in code.co_filename.replace("\\", "/") or "site-packages" in code.co_filename
-        if not inside and not code.co_filename.startswith("<"):
+        if not _is_ours(code.co_filename) and not code.co_filename.startswith("<"):
             place = f" (line {trace.tb_lineno} of {code.co_filename.rsplit('/', 1)[-1]}, in {code.co_name})"
         trace = trace.tb_next
     return place
+
+
+def _is_ours(filename: str) -> bool:
+    """Whether a line is minidl's or another library's, and not the student's."""
+    return filename.startswith(str(Path(__file__).parents[1])) or "site-packages" in filename
 
 
 def _sequence(who: str, inputs: Any) -> list:

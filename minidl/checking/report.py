@@ -167,7 +167,7 @@ class Report:
             of = f" (gradient of {' and '.join(inputs)})" if inputs and (len(self.checked) > 1 or len(inputs) > 1) else ""
             why = f". {first.said()}" if self.wrong or i else ""
             lines += _wrapped(f"{'also' if i else 'likely cause'}: {first.code}{of}{why}", "    ")
-            if not i:
+            if not i and not self.exception:
                 lines += _wrapped(f"formula: {first.formula}", "    ")
             lines += [line for c in causes[:2] if c.line and i < 2 for line in _wrapped(f"look at {c.line}", "    ")]
         return list(dict.fromkeys(lines))

@@ -25,11 +25,19 @@ def gradient_line(backward: Callable, position: int, count: int) -> str:
         value = value.elts[position]
     elif count > 1:
         return ""
-    if isinstance(value, ast.Name):
-        node = _last_assignment(function, value.id) or node  # type: ignore[arg-type]
+    for name in [n.id for n in ast.walk(value) if isinstance(n, ast.Name)]:
+        assigned = _last_assignment(function, name)  # type: ignore[arg-type]
+        if assigned is not None and (isinstance(value, ast.Name) or _is_filled(assigned)):
+            node = assigned
+            break
     number = getattr(node, "lineno", 1)
     text = lines[number - 1].strip()
     return f"{file}, line {first + number - 1}: {text[:90]}"
+
+
+def _is_filled(node: ast.AST) -> bool:
+    """Whether a statement adds to an array or sets a part of it, as loops over windows do."""
+    return isinstance(node, ast.AugAssign) or (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript))
 
 
 def _last_assignment(function: ast.FunctionDef, name: str) -> ast.AST | None:

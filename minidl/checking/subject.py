@@ -74,7 +74,8 @@ class PairSubject(Subject):
                        for n, x, yes in zip(names, inputs, self.floating) if yes}
         out = to_numpy(self._out(self._call(self._arguments())[0]))
         self.y_shape, self._y_is_number = np.shape(out), not isinstance(out, np.ndarray)
-        self.numbers = {**dict(zip(names, inputs)), **self.options}
+        given = {**dict(zip(names, inputs)), **self.options}
+        self.numbers = {name: to_numpy(x) if is_array(x) else x for name, x in given.items()}
 
     def _arguments(self, changed: Mapping[str, np.ndarray] | None = None, dtype: Any = None, device: str = "cpu") -> list:
         """The inputs of one call: copies, so that nothing a call does to them is seen by the next."""
@@ -84,8 +85,8 @@ class PairSubject(Subject):
                 x_here = np.array((changed or {}).get(name, self.values[name]))
                 if dtype is not None:
                     x_here = x_here.astype(dtype)
-                keeps = not isinstance(x, (float, np.floating))
-                arguments.append(to_device(x_here, device) if keeps else x_here[()])
+                is_number = isinstance(x, (float, np.floating)) and device == "cpu"
+                arguments.append(x_here[()] if is_number else to_device(x_here, device))
             elif is_array(x):
                 arguments.append(to_device(np.array(to_numpy(x)), device))
             else:
@@ -126,7 +127,7 @@ class PairSubject(Subject):
 
     def _cotangent(self, dy: np.ndarray) -> Any:
         dout = np.array(dy, self.dtype).reshape(self.y_shape)
-        return dout[()] if self._y_is_number else to_device(dout, self.device)
+        return dout[()] if self._y_is_number and self.device == "cpu" else to_device(dout, self.device)
 
     def _pull(self, dout: Any, result: Any, arguments: list, options: dict) -> Any:
         if self._has_cache(result):
@@ -255,7 +256,7 @@ class TensorSubject(Subject):
             x.data[...] = x.data.astype(self.dtype)
         self.values = {name: to_numpy(x.data).copy() for name, x in variables.items()}
         self.y_shape = self._run()[0].shape
-        self.numbers = {name: x.data for name, x in variables.items()}
+        self.numbers = dict(self.values)
 
     def _run(self) -> tuple[np.ndarray, list[Tensor]]:
         ys = self.f(*self.arguments)
