@@ -63,8 +63,8 @@ def _remark(e: Evidence) -> str:
         return "; it is not proportional to dout: dout enters more than once"
     if e.x.size == e.y.size and e.fits(e.cotangents[:, e.index]):
         return "; it equals dout: the local slope is not multiplied in"
-    for other in e.subject.values:
-        alike = other != e.name and e.subject.values[other].size == e.x.size
+    for other in e.values:
+        alike = other != e.name and e.values[other].size == e.x.size
         if alike and e.fits((e.cotangents @ e.slopes_of(other).T)[:, e.index]):
             return f"; it equals the gradient of {other}: are they exchanged?"
     return _array_factor(e)
@@ -74,7 +74,7 @@ def _array_factor(e: Evidence) -> str:
     large = (abs(e.expected) > 1e-3 * e.scale) & e.smooth[None]
     if large.sum() < 4 or not e.complete:
         return ""
-    known = {**e.subject.values, "out": e.y.reshape(e.subject.y_shape)}
+    known = {**e.values, "out": e.y.reshape(e.y_shape)}
     for name, v in known.items():
         try:
             wide = np.broadcast_to(v, e.x.shape).reshape(-1)[e.index]

@@ -2,11 +2,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from minidl.checking.subject import Subject
+from minidl.checking.point import Point
 
 CLOSE = 2e-5
 MOST_OUTPUTS = 600  # for questions that ask backward for one output at a time
@@ -18,21 +17,23 @@ class Evidence:
     """All that a hypothesis may look at, about one input. Elements are counted flat; `index` says which were measured."""
 
     name: str
-    subject: Subject
+    point: Point
     cotangents: np.ndarray  # (2, outputs)
-    y: np.ndarray  # (outputs,)
     got: np.ndarray  # (2, elements): what backward gave
     index: np.ndarray  # (measured,)
     wrong: np.ndarray  # (measured,) bool
     smooth: np.ndarray  # (measured,) bool: no kink there
     slopes: np.ndarray  # (measured, outputs)
     slopes_of: Callable[[str], np.ndarray]  # the slopes of another input
-    limits: Any
+    atol: float
+
+    def __post_init__(self) -> None:
+        self.y, self.y_shape, self.values = self.point.y, self.point.y_shape, self.point.values
 
     @cached_property
     def x(self) -> np.ndarray:
         """The input, in its own shape."""
-        return self.subject.values[self.name]
+        return self.values[self.name]
 
     @cached_property
     def complete(self) -> bool:
@@ -63,11 +64,11 @@ class Evidence:
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Equal, up to what measuring loses."""
-        return abs(a - b) <= CLOSE * (abs(a) + abs(b)) / 2 + 2e-7 * self.scale + self.limits.atol
+        return np.isfinite(a) & np.isfinite(b) & (abs(a - b) <= CLOSE * (abs(a) + abs(b)) / 2 + 2e-7 * self.scale + self.atol)
 
     def pull(self, dy: np.ndarray) -> np.ndarray:
         """Backward's gradient of this input for another cotangent, flat."""
-        g = self.subject.gradients(dy)[self.name]
+        g = self.point.gradients(dy)[self.name]
         return np.zeros(self.x.size) if g is None else np.asarray(g, np.float64).reshape(-1)
 
     @cached_property
@@ -80,7 +81,7 @@ class Evidence:
 
     def shares(self, summed: tuple[int, ...]) -> np.ndarray:
         """(2, measured, groups): what each group of outputs contributes; the axes `summed` of the output lie within a group."""
-        terms = (self.cotangents[:, None, :] * self.slopes[None]).reshape(2, len(self.index), *self.subject.y_shape)
+        terms = (self.cotangents[:, None, :] * self.slopes[None]).reshape(2, len(self.index), *self.y_shape)
         return terms.sum(axis=tuple(2 + a for a in summed)).reshape(2, len(self.index), -1)
 
     def slopes_with(self, changed: dict[str, np.ndarray], index: np.ndarray) -> np.ndarray:
@@ -90,7 +91,7 @@ class Evidence:
             up, down = x.copy(), x.copy()
             up.reshape(-1)[i] += h
             down.reshape(-1)[i] -= h
-            rows.append((self.subject.outputs({**changed, self.name: up}) - self.subject.outputs({**changed, self.name: down}))
+            rows.append((self.point.outputs({**changed, self.name: up}) - self.point.outputs({**changed, self.name: down}))
                         / (2 * h))
         return np.stack(rows)
 

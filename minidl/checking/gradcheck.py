@@ -6,11 +6,12 @@ import numpy as np
 
 from minidl.autograd import Tensor
 from minidl.backend import is_array
-from minidl.checking.examine import Examiner, Limits
-from minidl.checking.pairs import check_function, finish, precision
+from minidl.checking.examine import Examiner
+from minidl.checking.one_input import Limits
+from minidl.checking.pairs import check_function, check_limits, finish, precision
 from minidl.checking.report import GradcheckError, Report
 from minidl.checking.subject import TensorSubject
-from minidl.function import Function, check_number
+from minidl.function import Function
 
 
 def gradcheck(f: Any, inputs: Any, *, parameters: Any = (), names: Iterable[str] | None = None, seed: int = 0,
@@ -86,17 +87,11 @@ def _check_tensors(f: Any, given: list, parameters: Any, labels: list[str], seed
     return finish(report, raise_error)
 
 
-def _limits(f: Any, seed: Any, eps: Any, rtol: Any, atol: Any, max_elements: Any, projections: Any) -> Limits:
+def _limits(f: Any, *numbers: Any) -> Limits:
     if not callable(f) and not isinstance(f, Function):
         raise TypeError(f"gradcheck: f must be a function from Tensors to a Tensor, got {type(f).__name__}: "
                         "write gradcheck(f, [x]), not gradcheck(f(x))")
-    eps, rtol, atol = (check_number("gradcheck", name, value) for name, value in (("eps", eps), ("rtol", rtol), ("atol", atol)))
-    if eps <= 0 or rtol < 0 or atol < 0:
-        raise ValueError(f"gradcheck: needs eps > 0 and rtol, atol >= 0, got eps={eps}, rtol={rtol}, atol={atol}")
-    for name, value, least in (("seed", seed, 0), ("max_elements", max_elements, 0), ("projections", projections, 1)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"gradcheck: {name} must be an integer of at least {least}, got {value!r}")
-    return Limits(eps, rtol, atol, int(max_elements), int(projections))
+    return check_limits("gradcheck", *numbers)
 
 
 def _named(parameters: Any) -> dict[str, Tensor]:

@@ -23,13 +23,13 @@ def one_sample(e: Evidence) -> Cause | None:
 
 def _one_receives(e: Evidence) -> Cause | None:
     N = e.x.shape[0] if e.x.ndim else 0
-    first = next(iter(e.subject.values.values()))
-    is_batch = first.shape[:1] == (N,) or e.subject.y_shape[:1] == (N,)
+    first = next(iter(e.values.values()))
+    is_batch = first.shape[:1] == (N,) or e.y_shape[:1] == (N,)
     if N < 2 or not is_batch or not (e.y.size == 1 or _apart(e, N)):
         return None
     samples = e.index // (e.x.size // N)
-    for n in range(N):
-        if (samples == n).any() and e.fits(np.where(samples == n, e.expected, 0.0)):
+    for n in np.unique(samples):
+        if e.fits(np.where(samples == n, e.expected, 0.0)):
             return Cause("one-sample-only", f"only sample {n} of the {N} in {e.name} has a gradient, the others have 0")
         if e.complete and e.x.size > N and e.fits(np.tile(e.expected.reshape(2, N, -1)[:, n], (1, N))):
             return Cause("one-sample-only", f"every sample has the gradient of sample {n}")
@@ -38,17 +38,18 @@ def _one_receives(e: Evidence) -> Cause | None:
 
 def _apart(e: Evidence, N: int) -> bool:
     """Whether no output depends on two samples."""
-    samples = e.index // (e.x.size // N)
-    acts = np.stack([(abs(e.slopes[samples == n]) > 1e-9 * abs(e.slopes).max()).any(axis=0) for n in range(N)])
-    return bool((acts.sum(axis=0) <= 1).all())
+    samples, acts = e.index // (e.x.size // N), abs(e.slopes) > 1e-9 * abs(e.slopes).max(initial=0.0)
+    counted = np.zeros((N, e.y.size), bool)
+    np.logical_or.at(counted, samples, acts)
+    return bool((counted.sum(axis=0) <= 1).all())
 
 
 def _one_contributes(e: Evidence) -> Cause | None:
-    N = e.subject.y_shape[0] if e.subject.y_shape else 0
+    N = e.y_shape[0] if e.y_shape else 0
     if N < 2 or e.slopes.size > MOST_SHARES:
         return None
-    shares = e.shares(tuple(range(1, len(e.subject.y_shape))))
-    if len(e.subject.y_shape) < 2 and e.x.ndim > 0 and e.x.shape == e.subject.y_shape:
+    shares = e.shares(tuple(range(1, len(e.y_shape))))
+    if len(e.y_shape) < 2 and e.x.ndim > 0 and e.x.shape == e.y_shape:
         return None  # a vector that becomes a vector has no samples
     if ((shares != 0).sum(axis=2) <= 1).all():
         return None
@@ -63,7 +64,7 @@ def _one_contributes(e: Evidence) -> Cause | None:
 
 def one_share_only(e: Evidence) -> Cause | None:
     """Where several outputs contribute, only the first or the last share is kept: `=` for `+=`."""
-    own, shape = e.jacobian, e.subject.y_shape
+    own, shape = e.jacobian, e.y_shape
     if own is None or not shape:
         return None
     size = abs(e.slopes).max(initial=0.0)
@@ -80,7 +81,7 @@ def one_share_only(e: Evidence) -> Cause | None:
 
 def _one_position(e: Evidence, right: np.ndarray, kept: np.ndarray, acts: np.ndarray) -> int:
     """The outputs of the first or the last position alone contribute, whole: a weight whose gradient a loop sets anew."""
-    shape = e.subject.y_shape
+    shape = e.y_shape
     there = kept[e.smooth].any(axis=0)
     if not right[e.smooth][:, there].all() or not there.any() or there.all():
         return 0
@@ -98,10 +99,10 @@ def _parts(e: Evidence) -> list[list[np.ndarray]]:
     """What is looked at together: all outputs; all but an element's own; those of each sample by itself."""
     every = np.ones(e.slopes.shape, bool)
     parts = [[every]]
-    if e.x.shape == e.subject.y_shape and e.complete:
+    if e.x.shape == e.y_shape and e.complete:
         parts.append([every & (np.eye(e.x.size) == 0)])
-    N = e.subject.y_shape[0]
-    if 1 < N <= 64 and len(e.subject.y_shape) > 1:
+    N = e.y_shape[0]
+    if 1 < N <= 64 and len(e.y_shape) > 1:
         sample = np.arange(e.y.size) // (e.y.size // N)
         parts.append([every & (sample == n) for n in range(N)])
     return parts
@@ -109,7 +110,7 @@ def _parts(e: Evidence) -> list[list[np.ndarray]]:
 
 def _kept_one(e: Evidence, right: np.ndarray, kept: np.ndarray, acts: np.ndarray, parts: list[np.ndarray]) -> int:
     """At how many elements exactly one of several shares was kept, if the Jacobian looks like that in all its parts; else 0."""
-    axes = range(len(e.subject.y_shape))
+    axes = range(len(e.y_shape))
     inside = parts[0] if len(parts) == 1 else np.ones(kept.shape, bool)
     if not (right | ~kept | ~inside)[e.smooth].all():  # an entry is right, or missing
         return 0
@@ -123,7 +124,7 @@ def _kept_one(e: Evidence, right: np.ndarray, kept: np.ndarray, acts: np.ndarray
 
 def _telling(e: Evidence, kept: np.ndarray, acts: np.ndarray, summed: tuple[int, ...], may_lose_all: bool) -> int | None:
     """How many elements kept exactly one of several groups of outputs; None if some kept more, or a group in part."""
-    shape = e.subject.y_shape
+    shape = e.y_shape
     over = tuple(1 + a for a in summed)
     there = acts.reshape(len(acts), *shape).any(axis=over).reshape(len(acts), -1)
     left = kept.reshape(len(acts), *shape).any(axis=over).reshape(len(acts), -1)
@@ -174,7 +175,7 @@ def spatial_axes(shape: tuple[int, ...]) -> list[int]:
 
 def shifted(e: Evidence) -> Cause | None:
     """got = expected, some rows or columns off: the padding is cut at the wrong place."""
-    table = any(np.asarray(v).dtype.kind in "iu" and np.ndim(v) for v in e.subject.numbers.values())  # rows that are looked up
+    table = any(np.asarray(v).dtype.kind in "iu" and np.ndim(v) for v in e.point.numbers.values())  # rows that are looked up
     first = {1: 0, 2: 1 if table else 0}.get(e.x.ndim, 1)
     spatial = [a for a in range(first, e.x.ndim) if e.x.shape[a] > 2]
     if not e.complete or not spatial:
@@ -206,7 +207,7 @@ def wrong_at_the_edges(e: Evidence) -> Cause | None:
 
 def wrong_for_windows_at_the_edges(e: Evidence) -> Cause | None:
     """Right for the outputs inside, wrong for those at the edges, or for those whose windows reach over the edge."""
-    own, shape = e.jacobian, e.subject.y_shape
+    own, shape = e.jacobian, e.y_shape
     if own is None or not shape or not spatial_axes(shape):
         return None
     size = abs(e.slopes).max(initial=0.0)

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from minidl.checking.examine import Examiner, Limits
+from minidl.checking.examine import Examiner
 from minidl.checking.merge import merged
+from minidl.checking.one_input import Limits
 from minidl.checking.report import Cause, GradcheckError, Report
 from minidl.checking.source_line import gradient_line
 from minidl.checking.subject import PairSubject, function_pair, input_names, is_floating
-from minidl.function import Function
+from minidl.function import Function, check_number
 from minidl.ops import OPS
 
 
@@ -38,11 +39,12 @@ def check_backward(forward: Callable, backward: Callable, inputs: Any, *, option
     """
     given = _sequence("check_backward", inputs)
     labels = _labels("check_backward", names, forward, given)
-    limits = Limits(eps, rtol, atol, max_elements)
+    limits = check_limits("check_backward", seed, eps, rtol, atol, max_elements, 8)
     report = _examined(forward, backward, given, dict(options or {}), labels, _name(forward), reference, seed, limits,
                        precision("check_backward", dtype, device), device, is_function=False)
     called = f"{getattr(forward, '__name__', 'forward')}, {getattr(backward, '__name__', 'backward')}"
-    more = "".join(f", {k}={v!r}" for k, v in (("options", dict(options or {})),) if v)
+    shown = ", ".join(f"{key!r}: {value!r:.40}" for key, value in (options or {}).items())
+    more = f", options={{{shown:.120}}}" if shown else ""
     report.repeat = f"minidl.check_backward({called}, inputs{more}, seed={seed})"
     return finish(report, raise_error)
 
@@ -124,6 +126,17 @@ def precision(who: str, dtype: Any, device: str) -> np.dtype:
     if device not in ("cpu", "cuda"):
         raise ValueError(f"{who}: device must be 'cpu' or 'cuda', got {device!r}")
     return kind
+
+
+def check_limits(who: str, seed: Any, eps: Any, rtol: Any, atol: Any, max_elements: Any, projections: Any) -> Limits:
+    """The options of a check, if they make sense."""
+    eps, rtol, atol = (check_number(who, name, value) for name, value in (("eps", eps), ("rtol", rtol), ("atol", atol)))
+    if eps <= 0 or rtol < 0 or atol < 0:
+        raise ValueError(f"{who}: needs eps > 0 and rtol, atol >= 0, got eps={eps}, rtol={rtol}, atol={atol}")
+    for name, value, least in (("seed", seed, 0), ("max_elements", max_elements, 0), ("projections", projections, 1)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{who}: {name} must be an integer of at least {least}, got {value!r}")
+    return Limits(eps, rtol, atol, int(max_elements), int(projections))
 
 
 def find_operation(like: Any) -> type[Function]:

@@ -67,12 +67,17 @@ def _squeezed(states: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return np.array(list(RANK))[rank]
 
 
-def draw(name: str, pictures: list[Picture]) -> Any:
-    """A matplotlib figure with one heat map of |got - expected| for each of the pictures that shows a mistake."""
+def draw(name: str, pictures: list[Picture], said: str) -> Any:
+    """A matplotlib figure with one heat map of |got - expected| for each of the pictures that shows a mistake.
+
+    Where the check ended before an element was measured, the figure shows what was `said`.
+    """
     from matplotlib.figure import Figure
-    shown = [p for p in pictures if p.wrong] or pictures
+    shown = [p for p in pictures if p.wrong] or [p for p in pictures if p.states.size]
     if not shown:
-        raise ValueError(f"{name}: there is nothing to plot: the check ended before any element was measured")
+        figure = Figure(figsize=(7, 1.5), layout="constrained")
+        figure.text(0.5, 0.5, said, ha="center", va="center", wrap=True)
+        return figure
     figure = Figure(figsize=(4.5 * len(shown), 4), layout="constrained")
     for axes, picture in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
         at, errors = picture._slice(picture.errors)

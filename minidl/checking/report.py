@@ -68,7 +68,7 @@ class Cause:
             return self.why
         size = abs(self.factor)
         large = max(size, 1 / size)
-        whole = abs(large - round(large)) < 1e-4 * large
+        whole = large < 1e6 and abs(large - round(large)) < 1e-4 * large
         number = f"{round(large)}" if whole else f"{large:.6g}"
         shown = ("-" if self.factor < 0 else "") + (number if size >= 1 else f"1/{number}" if whole else f"{size:.6g}")
         telling = ("the batch", "the window", "2,")
@@ -94,6 +94,8 @@ class Report:
     directions: int = 0
     worst: float = 0.0
     """Largest |got - expected| in parts of what is allowed, of what passed: 1 is the limit."""
+    beside: list[str] = field(default_factory=list)
+    """Inputs with so many kinks that they were checked a little beside the point as well."""
     wrong: dict[str, int] = field(default_factory=dict)
     """Wrong elements by input."""
     checked: dict[str, int] = field(default_factory=dict)
@@ -126,13 +128,14 @@ class Report:
 
     def plot(self) -> Any:
         """The errors as a matplotlib figure: one heat map for each input that is wrong (all inputs, where none is)."""
-        return draw(self.name, self.pictures)
+        return draw(self.name, self.pictures, self.text.splitlines()[0])
 
     def _verdict(self) -> str:
         counted = f"{self.elements} elements" + (f" and {self.directions} directions" if self.directions else "")
-        kinks = f", {len(self.kinks)} of them at a kink: {self.kinks[:SHOWN]}" if self.kinks else ""
-        return (f"gradients agree: {counted} checked{kinks}; "
-                f"largest error {self.worst:.2g} of what is allowed (seed {self.seed})")
+        kinks = f", {len(self.kinks)} of them at a kink: {self.kinks[:3]}" if self.kinks else ""
+        beside = f"; {', '.join(self.beside[:3])} also beside the point, away from kinks" if self.beside else ""
+        return "\n".join(_wrapped(f"gradients agree: {counted} checked{kinks}{beside}; largest error {self.worst:.2g} of what "
+                                  f"is allowed (seed {self.seed})", "    "))
 
     def _lines(self) -> list[str]:
         """First what is wrong and why; then numbers; then, as far as there is room, the picture."""
@@ -149,11 +152,11 @@ class Report:
         name = f"{self.name}{self.sample}"
         if not self.wrong:
             return f"{name}: {self.diagnoses[0].said()}" if self.diagnoses else f"{name}: wrong"
-        parts = ", ".join(f"{n} at {self.wrong[n]} of {self.checked.get(n, 0)} checked elements" if self.checked.get(n)
-                          else n for n in self.wrong)
+        parts = [f"{n} at {self.wrong[n]} of {self.checked[n]} checked elements" if self.checked.get(n) and self.wrong[n] else n
+                 for n in self.wrong]
         right = [n for n in self.checked if n not in self.wrong]
-        agree = f"; {', '.join(right)} {'agrees' if len(right) == 1 else 'agree'}" if right else ""
-        return f"{name}: the gradient is wrong: {parts}{agree}"
+        agree = f"; {_some(right)} {'agrees' if len(right) == 1 else 'agree'}" if right else ""
+        return f"{name}: the gradient is wrong: {_some(parts)}{agree}"
 
     def _causes(self) -> list[str]:
         """The first cause with its formula, the next two without; one line for a cause that several inputs have."""
@@ -164,7 +167,7 @@ class Report:
             alike.setdefault(key, []).append(cause)
         for i, causes in enumerate(list(alike.values())[:3]):
             first, inputs = causes[0], list(dict.fromkeys(c.input for c in causes if c.input))
-            of = f" (gradient of {' and '.join(inputs)})" if inputs and (len(self.checked) > 1 or len(inputs) > 1) else ""
+            of = f" (gradient of {_some(inputs)})" if inputs and (len(self.checked) > 1 or len(inputs) > 1) else ""
             why = f". {first.said()}" if self.wrong or i else ""
             lines += _wrapped(f"{'also' if i else 'likely cause'}: {first.code}{of}{why}", "    ")
             if not i and not self.exception:
@@ -173,11 +176,16 @@ class Report:
         return list(dict.fromkeys(lines))
 
     def _numbers(self) -> list[str]:
-        lines = [f"  {finding}" for finding in self.findings[:SHOWN]]
+        lines = [line for finding in self.findings[:SHOWN] for line in _wrapped(f"  {finding}", "      ")]
         if lines and self.tolerance:
             lines.append(f"  allowed: {self.tolerance}")
         return lines
 
 
+def _some(names: list[str]) -> str:
+    """The names, or the first five and how many more."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def _wrapped(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)

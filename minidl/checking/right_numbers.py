@@ -51,10 +51,10 @@ def _ratio(e: Evidence, where: np.ndarray) -> float | None:
         return None
     ratios = e.here[large] / e.expected[large]
     c = float(np.median(ratios))
-    if not np.isfinite(c) or c == 0 or not e.fits(c * e.expected, where) or abs(c - 1) < 1e-6:
+    if not np.isfinite(c) or c == 0 or not e.fits(c * e.expected, where) or abs(c - 1) < 1e-3:
         return None
     independent = large.any(axis=0).sum() * (1 if e.y.size == 1 else large.any(axis=1).sum())
-    if independent < LEAST and not names_of(c, e.subject.numbers, e.subject.y_shape):
+    if independent < LEAST and not names_of(c, e.point.numbers, e.y_shape):
         return None
     return None if independent < 2 else c
 
@@ -66,7 +66,7 @@ def _factor(e: Evidence, where: np.ndarray, whose: str) -> Cause | None:
     if abs(c + 1) < 1e-6:
         return Cause("sign", f"{whose} right but for its sign: got = -expected")
     return Cause("scale", f"{whose} {{factor}} times what it should be", factor=c,
-                 names=frozenset(names_of(c, e.subject.numbers, e.subject.y_shape)))
+                 names=frozenset(names_of(c, e.point.numbers, e.y_shape)))
 
 
 # --- the right numbers in other places -------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def exchanged_axes(e: Evidence) -> Cause | None:
 
 def exchanged_axes_of_dout(e: Evidence) -> Cause | None:
     """got is the gradient for a dout whose axes were exchanged, or that was reshaped where it had to be transposed."""
-    shape = e.subject.y_shape
+    shape = e.y_shape
     if len(shape) < 2 or e.y.size > 20000:
         return None
     dys = e.cotangents.reshape(2, *shape)
@@ -117,7 +117,7 @@ def reordered_dout(e: Evidence) -> Cause | None:
         return None
     marks = np.random.default_rng(0).standard_normal((2, len(e.index)))
     mine, theirs = marks @ own, marks @ e.slopes
-    for code, order in _orders_of(n, e.subject.y_shape):
+    for code, order in _orders_of(n, e.y_shape):
         if close(mine, theirs[:, order]) and not close(theirs, theirs[:, order]) and close(own, e.slopes[:, order]):
             how = "part of its numbers reversed" if code == "flipped" else "its axes in another order"
             return Cause(code, f"d{e.name} is right for a dout with {how}")
@@ -168,7 +168,7 @@ def factor_not_transposed(e: Evidence) -> Cause | None:
 
 def other_input_rearranged(e: Evidence) -> Cause | None:
     """got is right for another input transposed (`transposed`), or turned or mirrored (`flipped`)."""
-    for name, v in e.subject.values.items():
+    for name, v in e.values.items():
         if v.ndim < 1 or v.size < 2 or (name == e.name and e.x.size > 60):
             continue
         for order in _orders(v.shape, same_shape=v.ndim > 2 and v.size > 200):
@@ -199,7 +199,7 @@ def reversed_in_space(e: Evidence) -> Cause | None:
         for axes in _spatial(e.x.shape):
             if e.fits(np.flip(expected, tuple(1 + i for i in axes)).reshape(2, -1)):
                 why = f"d{e.name} holds the right numbers reversed along axes {axes}"
-    shape = e.subject.y_shape
+    shape = e.y_shape
     if why is None and shape:
         dys = e.cotangents.reshape(2, *shape)
         for axes in _spatial(shape):

@@ -16,13 +16,13 @@ def gradient_line(backward: Callable, position: int, count: int) -> str:
     except (OSError, TypeError, SyntaxError, ValueError):
         return ""
     function = next((node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)), None)
-    returned = [node for node in ast.walk(function) if isinstance(node, ast.Return)] if function else []
+    returned = sorted(_returns(function), key=lambda node: node.lineno) if function else []
     if not returned or returned[-1].value is None:
         return ""
-    value = returned[-1].value
+    value: ast.expr = returned[-1].value
     node: ast.AST = returned[-1]
     if isinstance(value, ast.Tuple) and len(value.elts) >= count:
-        value = value.elts[position]
+        node = value = value.elts[position]
     elif count > 1:
         return ""
     for name in [n.id for n in ast.walk(value) if isinstance(n, ast.Name)]:
@@ -33,6 +33,17 @@ def gradient_line(backward: Callable, position: int, count: int) -> str:
     number = getattr(node, "lineno", 1)
     text = lines[number - 1].strip()
     return f"{file}, line {first + number - 1}: {text[:90]}"
+
+
+def _returns(function: ast.AST) -> list[ast.Return]:
+    """The return statements of a function, without those of functions inside it."""
+    found = []
+    for node in ast.iter_child_nodes(function):
+        if isinstance(node, ast.Return):
+            found.append(node)
+        elif not isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
+            found += _returns(node)
+    return found
 
 
 def _is_filled(node: ast.AST) -> bool:

@@ -20,7 +20,7 @@ def statistics_path(e: Evidence) -> Cause | None:
     """What is wrong with the path through a statistic, if that is all that is wrong."""
     if not e.complete or not e.smooth.all() or e.x.size < LEAST or e.jacobian is None:
         return None
-    if e.x.shape != e.subject.y_shape:
+    if e.x.shape != e.y_shape:
         return _constant_difference(e)
     own, slopes = e.jacobian, e.slopes
     size = abs(slopes).max()
@@ -63,7 +63,7 @@ def _one_factor_across(e: Evidence, own: np.ndarray, across: np.ndarray) -> Caus
     ratio = float(np.median(own[across] / e.slopes[across]))
     if not close(own[across], ratio * e.slopes[across]) or abs(ratio - 1) < 1e-4 or abs(ratio) < 1e-6:
         return None
-    names = names_of(ratio, e.subject.numbers, e.subject.y_shape)
+    names = names_of(ratio, e.point.numbers, e.y_shape)
     return _wrong_factor(e, "a statistic (a sum, a mean, a variance)", ratio) if names or abs(ratio + 1) < 1e-4 else None
 
 
@@ -72,7 +72,7 @@ def _wrong_factor(e: Evidence, path: str, ratio: float) -> Cause:
     if abs(ratio + 1) < 1e-4:
         return Cause("sign", f"{whose} has the wrong sign")
     return Cause("scale", f"{whose} is {{factor}} times what it should be", factor=ratio,
-                 names=frozenset(names_of(ratio, e.subject.numbers, e.subject.y_shape)))
+                 names=frozenset(names_of(ratio, e.point.numbers, e.y_shape)))
 
 
 def _terms(e: Evidence, own: np.ndarray, across: np.ndarray) -> Cause | None:
@@ -93,10 +93,10 @@ def _terms(e: Evidence, own: np.ndarray, across: np.ndarray) -> Cause | None:
 def _column_scales(e: Evidence) -> list[np.ndarray]:
     """What outputs may have been multiplied by after the statistic: nothing, or another input (gamma)."""
     scales = [np.ones(e.y.size)]
-    for name, v in e.subject.values.items():
+    for name, v in e.values.items():
         if name != e.name and (v != 0).all():
             try:
-                scales.append(np.broadcast_to(v, e.subject.y_shape).reshape(-1))
+                scales.append(np.broadcast_to(v, e.y_shape).reshape(-1))
             except ValueError:
                 continue
     return scales

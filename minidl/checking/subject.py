@@ -5,7 +5,8 @@ function of Tensors, whose gradient the engine computes.
 """
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,18 @@ def is_floating(x: Any) -> bool:
     """Whether `x` is what a gradient is asked for: a floating array, a float, or nested lists of floats."""
     if isinstance(x, (float, np.floating)) or (is_array(x) and x.dtype.kind == "f"):
         return True
-    return isinstance(x, list) and np.asarray(x).dtype.kind == "f"
+    try:
+        return isinstance(x, list) and np.asarray(x).dtype.kind == "f"
+    except ValueError:  # rows of different lengths
+        return False
+
+
+def _copied(x: Any) -> Any:
+    """A copy of what is no array; what cannot be copied (a module, a lock) is handed on itself."""
+    try:
+        return copy.deepcopy(x)
+    except Exception:
+        return x
 
 
 class Subject:
@@ -37,6 +49,8 @@ class Subject:
     name: str
     values: dict[str, np.ndarray]
     y_shape: tuple[int, ...]
+    dtype = np.dtype(np.float64)
+    device = "cpu"
     numbers: dict[str, Any]
     """Arrays and options by name: where factors of a wrong gradient may come from."""
 
@@ -44,9 +58,13 @@ class Subject:
         """All outputs in one vector, at the point with some of its arrays `changed`."""
         raise NotImplementedError
 
-    def gradients(self, dy: np.ndarray) -> dict[str, Any]:
-        """What backward gives for each array of the point, as it gives it (on the host); None where it gives none."""
+    def gradients(self, dy: np.ndarray, changed: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
+        """What backward gives in float64 for each array of the point, with some `changed`; None where it gives none."""
         raise NotImplementedError
+
+    def gradients_low(self, dy: np.ndarray) -> dict[str, Any]:
+        """The same in `dtype` and on `device`, brought to the host."""
+        return self.gradients(dy)
 
     def keeps_the_rules(self) -> None:
         """Raises BrokenRuleError if calls change inputs, or two calls differ."""
@@ -90,7 +108,7 @@ class PairSubject(Subject):
             elif is_array(x):
                 arguments.append(to_device(np.array(to_numpy(x)), device))
             else:
-                arguments.append(copy.deepcopy(x))
+                arguments.append(_copied(x))
         return arguments
 
     def arguments(self) -> list:
@@ -99,10 +117,10 @@ class PairSubject(Subject):
 
     def copied_options(self) -> dict[str, Any]:
         """A copy of the options."""
-        return copy.deepcopy(self.options)
+        return {key: _copied(value) for key, value in self.options.items()}
 
     def _call(self, arguments: list) -> tuple[Any, dict]:
-        options = copy.deepcopy(self.options)
+        options = self.copied_options()
         return self.forward(*arguments, **options), options
 
     @staticmethod
@@ -125,20 +143,27 @@ class PairSubject(Subject):
         """Plain NumPy code may; Function classes check their inputs."""
         return not self.is_function
 
-    def _cotangent(self, dy: np.ndarray) -> Any:
-        dout = np.array(dy, self.dtype).reshape(self.y_shape)
-        return dout[()] if self._y_is_number and self.device == "cpu" else to_device(dout, self.device)
+    def _cotangent(self, dy: np.ndarray, dtype: Any = np.float64, device: str = "cpu") -> Any:
+        dout = np.array(dy, dtype).reshape(self.y_shape)
+        return dout[()] if self._y_is_number and device == "cpu" else to_device(dout, device)
 
     def _pull(self, dout: Any, result: Any, arguments: list, options: dict) -> Any:
         if self._has_cache(result):
             return self.backward(dout, result[1])
         return self.backward(dout, *arguments, **options)
 
-    def gradients(self, dy: np.ndarray) -> dict[str, Any]:
+    def gradients(self, dy: np.ndarray, changed: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
+        """A fresh forward and backward in float64 on the CPU."""
+        return self._fresh(dy, changed, np.float64, "cpu")
+
+    def gradients_low(self, dy: np.ndarray) -> dict[str, Any]:
         """A fresh forward and backward in the dtype and on the device of the check."""
-        arguments = self._arguments(dtype=self.dtype, device=self.device)
+        return self._fresh(dy, None, self.dtype, self.device)
+
+    def _fresh(self, dy: np.ndarray, changed: Mapping[str, np.ndarray] | None, dtype: Any, device: str) -> dict[str, Any]:
+        arguments = self._arguments(changed, dtype, device)
         result, options = self._call(arguments)
-        return self._named(self._pull(self._cotangent(dy), result, arguments, options))
+        return self._named(self._pull(self._cotangent(dy, dtype, device), result, arguments, options))
 
     def _named(self, returned: Any) -> dict[str, Any]:
         """The gradients by the names of their inputs."""
@@ -153,21 +178,31 @@ class PairSubject(Subject):
             gradients = [g for g, floating in zip(gradients, self.floating) if floating]
         if len(gradients) != len(wanted):
             raise BrokenRuleError("wrong-shape", f"backward returned {len(gradients)} gradient(s) for {len(wanted)} input(s), "
-                                  f"{', '.join(wanted)}: it must return one for each, in that order")
+                                  f"{', '.join(wanted)}: it must return one for each, in that order (a number that is no "
+                                  "variable is better passed as an option)")
         return {name: self._host(g) for name, g in zip(wanted, gradients)}
 
     def _is_one_gradient(self, returned: list) -> bool:
         """Whether a list is the one gradient of the one input, as nested numbers."""
-        return len(self.values) == 1 and np.shape(returned) == next(iter(self.values.values())).shape
+        try:
+            return len(self.values) == 1 and np.shape(returned) == next(iter(self.values.values())).shape
+        except ValueError:  # rows of different lengths
+            return False
 
     @staticmethod
     def _host(g: Any) -> Any:
-        return None if g is None else np.array(to_numpy(g))
+        if g is None:
+            return None
+        try:
+            return np.array(to_numpy(g))
+        except ValueError:
+            raise BrokenRuleError("wrong-shape", f"backward returned a {type(g).__name__} that is no array: its rows differ in "
+                                  "length") from None
 
     def keeps_the_rules(self) -> None:
         """Nothing is written into, nothing changes from call to call."""
         arguments = self._arguments(dtype=self.dtype, device=self.device)
-        before = copy.deepcopy(arguments)
+        before = [_copied(x) for x in arguments]
         result, options = self._call(arguments)
         self._refuse_written(arguments, before, "forward")
         out = np.array(to_numpy(self._out(result)))
@@ -184,14 +219,14 @@ class PairSubject(Subject):
         self._refuse_changing_backward(arguments, before, result, options)
 
     def _refuse_changing_backward(self, arguments: list, before: list, result: Any, options: dict) -> None:
-        dy = np.random.default_rng(0).standard_normal(int(np.prod(self.y_shape)))
-        dout = self._cotangent(dy)
-        first = self._named(self._pull(dout, result, arguments, copy.deepcopy(options)))
+        dy = np.random.default_rng([0, 1]).standard_normal(int(np.prod(self.y_shape)))
+        dout = self._cotangent(dy, self.dtype, self.device)
+        first = self._named(self._pull(dout, result, arguments, self.copied_options()))
         self._refuse_written(arguments, before, "backward")
-        if is_array(dout) and not np.array_equal(to_numpy(dout), to_numpy(self._cotangent(dy))):
+        if is_array(dout) and not np.array_equal(to_numpy(dout), to_numpy(self._cotangent(dy, self.dtype, self.device))):
             raise BrokenRuleError("mutates-input", "backward wrote into dout, which another branch of a network may share: "
                              "work on a copy", "dout")
-        again = [(self.gradients(dy), "two calls of forward and backward with the same inputs gave different gradients"),
+        again = [(self.gradients_low(dy), "two calls of forward and backward with the same inputs gave different gradients"),
                  (self._second(dout, result, arguments, options), "a second backward on the same cache gave another gradient")]
         for other, why in again:
             for name, g in first.items():
@@ -200,7 +235,7 @@ class PairSubject(Subject):
 
     def _second(self, dout: Any, result: Any, arguments: list, options: dict) -> dict[str, Any]:
         try:
-            return self._named(self._pull(dout, result, arguments, copy.deepcopy(options)))
+            return self._named(self._pull(dout, result, arguments, self.copied_options()))
         except Exception as error:
             raise BrokenRuleError("not-deterministic", "a second backward on the same cache failed: backward used up what "
                                   f"forward had saved ({type(error).__name__}: {error})") from error
@@ -248,12 +283,8 @@ def input_names(f: Callable, count: int) -> list[str]:
 class TensorSubject(Subject):
     """A function of Tensors, and the engine's gradient of it. Parameters that it uses besides are variables, too."""
 
-    def __init__(self, f: Callable, arguments: list, variables: dict[str, Tensor], name: str, dtype: Any = np.float64,
-                 device: str = "cpu") -> None:
+    def __init__(self, f: Callable, arguments: list, variables: dict[str, Tensor], name: str) -> None:
         self.f, self.arguments, self.variables, self.name = f, arguments, variables, name
-        self.dtype, self.device = np.dtype(dtype), device
-        for x in variables.values():  # the point is one that the dtype of the check can hold
-            x.data[...] = x.data.astype(self.dtype)
         self.values = {name: to_numpy(x.data).copy() for name, x in variables.items()}
         self.y_shape = self._run()[0].shape
         self.numbers = dict(self.values)
@@ -272,18 +303,28 @@ class TensorSubject(Subject):
 
     def outputs(self, changed: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """Every output of f in one vector, computed without recording."""
+        with self._moved(changed), no_grad():
+            return np.array(self._run()[0].reshape(-1))
+
+    def gradients(self, dy: np.ndarray, changed: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
+        """One recorded call and its backward. Zeros where f does not depend on a variable."""
+        with self._moved(changed):
+            return self._gradients(dy)
+
+    @contextmanager
+    def _moved(self, changed: Mapping[str, np.ndarray] | None) -> Iterator[None]:
+        """The variables hold `changed` inside the block."""
         raw = {name: self.variables[name].data for name in changed or {}}
         try:
             for name, x in raw.items():
                 x[...] = to_device(np.asarray((changed or {})[name]).reshape(x.shape), device_of(x))
-            with no_grad():
-                return np.array(self._run()[0].reshape(-1))
+            yield
         finally:
             for name, x in raw.items():
                 x[...] = to_device(self.values[name], device_of(x))
 
-    def gradients(self, dy: np.ndarray) -> dict[str, Any]:
-        """One recorded call and its backward. Zeros where f does not depend on a variable."""
+    def _gradients(self, dy: np.ndarray) -> dict[str, Any]:
+        untouched = {name: to_numpy(x.data).copy() for name, x in self.variables.items()}
         for x in self.variables.values():
             x.grad, x.requires_grad = None, True
         with enable_grad():  # whoever calls gradcheck inside no_grad wants an answer all the same
@@ -296,23 +337,23 @@ class TensorSubject(Subject):
                 raise BrokenRuleError("zero", "the result of f does not depend on its inputs through recorded operations; "
                                  "does f call .data, .numpy() or detach()?")
             total.backward()
-        self._refuse_written()
+        self._refuse_written(untouched)
         return {name: np.zeros(x.shape) if x.grad is None else to_numpy(x.grad).copy() for name, x in self.variables.items()}
 
-    def _refuse_written(self) -> None:
+    def _refuse_written(self, untouched: Mapping[str, np.ndarray]) -> None:
         for name, x in self.variables.items():
-            if not np.array_equal(to_numpy(x.data), self.values[name], equal_nan=True):
+            if not np.array_equal(to_numpy(x.data), untouched[name], equal_nan=True):
                 raise BrokenRuleError("mutates-input", f"f or its backward wrote into {name}; an operation must leave its "
                                       "inputs alone", name)
 
     def keeps_the_rules(self) -> None:
         """Nothing is written into, nothing changes from call to call."""
         y = self.outputs()
-        self._refuse_written()
+        self._refuse_written(self.values)
         if not np.array_equal(y, self.outputs(), equal_nan=True):
             raise BrokenRuleError("not-deterministic", "f is not deterministic: two calls with the same inputs gave different "
                                   "outputs; if it draws random numbers (dropout), call minidl.manual_seed(0) inside f")
         if not np.isfinite(y).all():
             raise GradcheckError(f"{self.name}: f returned {'NaN' if np.isnan(y).any() else 'Inf'} at this point, "
                                  "where no slope can be measured: choose other inputs")
-        self.gradients(np.random.default_rng(0).standard_normal(y.size))
+        self.gradients(np.random.default_rng([0, 1]).standard_normal(y.size))

@@ -37,8 +37,8 @@ def _explanations(e: Evidence, got: list[np.ndarray], says: str) -> Iterator[Cau
         cut = _window(e, g, expected)
         if cut is not None:
             yield Cause("border", f"{says}; {cut}")
-        for other in e.subject.values:
-            if other != e.name and e.subject.values[other].shape == g.shape[1:]:
+        for other in e.values:
+            if other != e.name and e.values[other].shape == g.shape[1:]:
                 theirs = e.cotangents @ e.slopes_of(other).T
                 if _alike(e, g.reshape(2, -1), theirs):
                     yield Cause("wrong-shape", f"{says}; it is the gradient of {other}: are they in the order of the inputs?")
@@ -77,7 +77,7 @@ def _window(e: Evidence, g: np.ndarray, expected: np.ndarray) -> str | None:
     spatial = range({2: 1, 3: 1, 4: 2}.get(g.ndim, 3), g.ndim)  # axis 0 counts the two cotangents
     if any(g.shape[a] != expected.shape[a] for a in range(g.ndim) if a not in spatial):
         return None
-    if np.array_equal(g.reshape(2, -1), e.cotangents) and (len(e.subject.values) > 1 or g.size < expected.size):
+    if np.array_equal(g.reshape(2, -1), e.cotangents) and (len(e.values) > 1 or g.size < expected.size):
         return None  # dout itself, which was to be taken apart or put into zeros
     for offset in product(*(range(abs(a - b) + 1) for a, b in zip(g.shape, expected.shape))):
         sizes = [min(a, b) for a, b in zip(g.shape, expected.shape)]
@@ -101,7 +101,7 @@ def _broadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def _is_broadcast(e: Evidence, shape: tuple[int, ...]) -> bool:
     """Whether the input is smaller than the output by broadcasting, and the gradient has kept (some of) the output's axes."""
-    y = e.subject.y_shape
+    y = e.y_shape
     try:
         if np.broadcast_shapes(e.x.shape, y) != y or e.x.shape == y:
             return False
