@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minidl.checking import lost_shares, right_numbers
-from minidl.checking.evidence import Evidence
+from minidl.checking.evidence import BUDGET, Evidence
 from minidl.checking.report import Cause
 from minidl.checking.statistics_path import statistics_path
 
@@ -41,14 +41,20 @@ HYPOTHESES: list[Hypothesis] = [
 def diagnose(e: Evidence) -> Cause:
     """The cause that the numbers support; unknown where there is none."""
     with np.errstate(all="ignore"):
-        for hypothesis in HYPOTHESES:
-            cause = hypothesis(e)
-            if cause is not None:
-                break
-        else:
-            cause = Cause("unknown", f"no known pattern fits d{e.name}{_remark(e)}")
+        cause = _first_that_fits(e)
     cause.input = e.name
     return cause
+
+
+def _first_that_fits(e: Evidence) -> Cause:
+    if not (e.wrong & e.smooth).any() and e.wrong.any():
+        return Cause("unknown", f"d{e.name} is wrong at kinks only: there it must lie between the slopes of both sides")
+    for hypothesis in HYPOTHESES:
+        cause = hypothesis(e)
+        if cause is not None:
+            return cause
+    remark = _remark(e) or (f"; the search ended after {BUDGET:g} s: a smaller input would tell more" if e.out_of_time else "")
+    return Cause("unknown", f"d{e.name} fits no cause on the list{remark}")
 
 
 # --- where no cause is known -----------------------------------------------------------------------------------------
@@ -57,16 +63,16 @@ def diagnose(e: Evidence) -> Cause:
 def _remark(e: Evidence) -> str:
     """What can be said all the same: dout came back as it was; a factor that is one of the arrays is missing or too many."""
     if not np.isfinite(e.got).all():
-        return "; it holds NaN or infinity"
+        return ": it holds NaN or infinity"
     twice = e.pull(2 * e.cotangents[0])
     if not np.allclose(twice, 2 * e.got[0], rtol=1e-6, atol=1e-9 * e.scale) and np.isfinite(twice).all():
-        return "; it is not proportional to dout: dout enters more than once"
+        return ": it is not proportional to dout: dout enters more than once"
     if e.x.size == e.y.size and e.fits(e.cotangents[:, e.index]):
-        return "; it equals dout: the local slope is not multiplied in"
+        return ": it equals dout: the local slope is not multiplied in"
     for other in e.values:
         alike = other != e.name and e.values[other].size == e.x.size
         if alike and e.fits((e.cotangents @ e.slopes_of(other).T)[:, e.index]):
-            return f"; it equals the gradient of {other}: are they exchanged?"
+            return f": it equals the gradient of {other}: are they exchanged?"
     return _array_factor(e)
 
 
@@ -82,5 +88,5 @@ def _array_factor(e: Evidence) -> str:
             continue
         for word, factor in ((f"{name} is a factor too many", wide), (f"the factor {name} is missing", 1 / wide)):
             if np.ptp(wide) > 0 and np.isfinite(factor).all() and e.fits(factor * e.expected):
-                return f"; {word}"
+                return f", but {word}"
     return ""

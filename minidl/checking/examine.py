@@ -7,6 +7,7 @@ First the rules that need no numbers; then every input (`one_input`), with a ref
 whether the gradient is in proportion to dy; at last float32 or the GPU, if they were asked for.
 """
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,8 +108,8 @@ class Examiner:
             self._wrong_shape(name, got)
             return
         flat = np.stack([np.zeros(x.size) if g is None else g.reshape(-1).astype(np.float64) for g in got])
-        one = self._checked(self.point, name, flat)
-        kept = all(g.dtype.kind == "f" and g.dtype.itemsize >= 8 for g in arrays)
+        one = self._checked(self.point, name, flat, self._limits(arrays, flat))
+        kept = all(g.dtype.kind == "f" and g.dtype.itemsize >= self.subject.dtype.itemsize for g in arrays)
         if kept and not one.failed:
             self.report.pictures.append(one.picture())
             return
@@ -123,9 +124,16 @@ class Examiner:
         else:
             self._say(diagnose(one.evidence()))
 
-    def _checked(self, point: Point, name: str, flat: np.ndarray) -> OneInput:
+    def _limits(self, arrays: list, flat: np.ndarray) -> Limits:
+        """The limits; wider ones where float32 was asked for, and backward gives nothing better."""
+        if self.subject.dtype == np.float64 or all(g.dtype.itemsize >= 8 for g in arrays):
+            return self.limits
+        size = float(abs(np.nan_to_num(flat)).max(initial=0.0))
+        return replace(self.limits, rtol=max(self.limits.rtol, 1e-3), atol=max(self.limits.atol, 1e-4 * size))
+
+    def _checked(self, point: Point, name: str, flat: np.ndarray, limits: Limits) -> OneInput:
         """The input after its check: at the point or, where kinks leave too little there, beside it as well."""
-        one = OneInput(point, name, flat, self.cotangents, self.limits, self.rng)
+        one = OneInput(point, name, flat, self.cotangents, limits, self.rng)
         try:
             one.check()
         except TooManyKinksError as blind:

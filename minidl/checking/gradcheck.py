@@ -8,7 +8,7 @@ from minidl.autograd import Tensor
 from minidl.backend import is_array
 from minidl.checking.examine import Examiner
 from minidl.checking.one_input import Limits
-from minidl.checking.pairs import check_function, check_limits, finish, precision
+from minidl.checking.pairs import check_function, check_limits, examined, finish, precision
 from minidl.checking.report import GradcheckError, Report
 from minidl.checking.subject import TensorSubject
 from minidl.function import Function
@@ -75,7 +75,7 @@ def _check_tensors(f: Any, given: list, parameters: Any, labels: list[str], seed
         for p in extra.values():
             p.replace(p.data.astype(np.float64))  # a copy: the check writes into it
         subject = TensorSubject(f, arguments, {**variables, **extra}, "gradcheck")
-        report = Examiner(subject, seed, limits).run()
+        report = examined(Examiner(subject, seed, limits))
     finally:
         for name, (data, grad, requires_grad) in before.items():
             extra[name].replace(data)

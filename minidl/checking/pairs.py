@@ -1,5 +1,6 @@
 """check_backward and check: the doctor for raw NumPy pairs, for Function classes, and over many samples at once."""
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ def check_backward(forward: Callable, backward: Callable, inputs: Any, *, option
     limits = check_limits("check_backward", seed, eps, rtol, atol, max_elements, 8)
     report = _examined(forward, backward, given, dict(options or {}), labels, _name(forward), reference, seed, limits,
                        precision("check_backward", dtype, device), device, is_function=False)
-    called = f"{getattr(forward, '__name__', 'forward')}, {getattr(backward, '__name__', 'backward')}"
+    called = f"{_called(forward, 'forward')}, {_called(backward, 'backward')}{', reference=...' if reference else ''}"
     shown = ", ".join(f"{key!r}: {value!r:.40}" for key, value in (options or {}).items())
     more = f", options={{{shown:.120}}}" if shown else ""
     report.repeat = f"minidl.check_backward({called}, inputs{more}, seed={seed})"
@@ -76,9 +77,12 @@ def check(subject: Any, *, like: Any = None, samples: Callable | None = None, re
     run = _function_runner(subject, reference) if is_function else _pair_runner(subject, reference)
     reports, left_out = [], []
     for n, (inputs, options) in enumerate(samples(np.random.default_rng(seed))):
-        checkable = any(is_floating(x) and np.size(x) for x in inputs)
-        if not checkable or not _knows(subject if is_function else subject[0], options):
-            left_out.append(n)
+        if not any(is_floating(x) and np.size(x) for x in inputs):
+            left_out.append(f"sample {n} has no floating numbers")
+            continue
+        unfit = _unfit(subject if is_function else subject[0], inputs, options)
+        if unfit:
+            left_out.append(f"sample {n}: {unfit}")
             continue
         report = run(inputs, options, seed, precision("check", dtype, device), device)
         report.sample = f" (sample {n}: {_described(inputs, options)})"
@@ -86,10 +90,11 @@ def check(subject: Any, *, like: Any = None, samples: Callable | None = None, re
         if progress:
             progress(n)
     if not reports:
-        raise ValueError(f"check: no sample could be checked: {len(left_out)} have options that the forward does not take, or "
-                         "no floating numbers")
+        raise ValueError(f"check: no sample could be checked; {'; '.join(left_out[:2])}"
+                         + (f"; and so on, {len(left_out)} samples" if len(left_out) > 2 else ""))
     report = merged(reports)
-    name = getattr(subject, "__name__", None) or f"({subject[0].__name__}, {subject[1].__name__})"
+    report.left_out = left_out
+    name = subject.__name__ if is_function else f"({_called(subject[0], 'forward')}, {_called(subject[1], 'backward')})"
     report.repeat = f"minidl.check({name}{f', like={kind.name!r}' if kind else ', samples=...'}, seed={seed})"
     return finish(report, raise_error)
 
@@ -108,6 +113,9 @@ def check_function(function: Any, inputs: list, *, options: Mapping[str, Any] | 
 
 def finish(report: Report, raise_error: bool) -> Report:
     """The report; or, if the gradient is wrong and an error is wanted, the error that carries it."""
+    if isinstance(report.exception, GradcheckError) and raise_error:
+        report.exception.report = report
+        raise report.exception
     if not report.ok and raise_error:
         error = GradcheckError(report.text)
         error.report = report
@@ -159,13 +167,12 @@ def find_operation(like: Any) -> type[Function]:
 def _examined(forward: Callable, backward: Callable, inputs: list, options: dict, labels: list[str], name: str,
               reference: Callable | None, seed: int, limits: Limits, dtype: np.dtype, device: str, is_function: bool,
               source: Callable | None = None) -> Report:
-    tried = _Tried(backward)
-    subject = PairSubject(forward, tried, inputs, options, labels, name, dtype, device, is_function)
+    subject = PairSubject(forward, _tried(backward), inputs, options, labels, name, dtype, device, is_function)
     if not subject.values:
         raise ValueError(f"{name}: there is nothing to check: no input is floating (integers are passed on as they are)")
     right = None if reference is None else lambda: reference(*subject.arguments(), **subject.copied_options())
     try:
-        report = Examiner(subject, seed, limits, right).run()
+        report = examined(Examiner(subject, seed, limits, right))
     except _BackwardError as failed:
         report = _of_exception(name, seed, failed.error)
     for cause in report.diagnoses:
@@ -174,23 +181,32 @@ def _examined(forward: Callable, backward: Callable, inputs: list, options: dict
     return report
 
 
+def examined(examiner: Examiner) -> Report:
+    """The report; also where nothing could be measured: then not ok, and it says so."""
+    try:
+        return examiner.run()
+    except GradcheckError as unmeasured:
+        why = str(unmeasured).removeprefix(f"{examiner.subject.name}: ")
+        return Report(examiner.subject.name, examiner.seed, ok=False, exception=unmeasured,
+                      diagnoses=[Cause("unknown", f"cannot be checked here: {why}")])
+
+
 class _BackwardError(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
 
 
-class _Tried:
+def _tried(backward: Callable) -> Callable:
     """A backward whose exceptions are told from everybody else's."""
-
-    def __init__(self, backward: Callable) -> None:
-        self.backward = backward
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
+    @functools.wraps(backward)
+    def tried(*arguments: Any, **options: Any) -> Any:
         try:
-            return self.backward(*arguments, **options)
+            return backward(*arguments, **options)
         except Exception as error:
             raise _BackwardError(error) from error
+
+    return tried
 
 
 ABOUT_SHAPES = ("shape", "broadcast", "dimension", "mismatch", "aligned", "axis", "axes", "out of bounds")
@@ -237,6 +253,11 @@ def _labels(who: str, names: Iterable[str] | None, forward: Callable, given: lis
     return labels
 
 
+def _called(function: Callable, otherwise: str) -> str:
+    name = getattr(function, "__name__", otherwise)
+    return otherwise if name == "<lambda>" else name
+
+
 def _name(forward: Callable) -> str:
     name = getattr(forward, "__name__", type(forward).__name__)
     return name.removesuffix("_forward") if name not in ("forward", "<lambda>") else "forward/backward"
@@ -267,13 +288,20 @@ def _function_runner(kind: type[Function], reference: Callable | None) -> Callab
     return run
 
 
-def _knows(forward: Any, options: Mapping[str, Any]) -> bool:
-    """Whether a forward (or the __init__ of a class) takes these options."""
+def _unfit(subject: Any, inputs: tuple, options: Mapping[str, Any]) -> str:
+    """Why a forward (or the __init__ of a class) cannot take the sample; empty if it can."""
     try:
-        parameters = inspect.signature(forward).parameters
-    except (TypeError, ValueError):
-        return True
-    return any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or set(options) <= set(parameters)
+        if isinstance(subject, type):
+            inspect.signature(subject).bind(**options)
+            inspect.signature(subject.forward).bind(None, *inputs)  # type: ignore[attr-defined]
+        else:
+            inspect.signature(subject).bind(*inputs, **options)
+    except TypeError as error:
+        where = "its __init__, where the options of a Function go" if isinstance(subject, type) else "forward"
+        return f"with options {', '.join(options) or 'none'} and {len(inputs)} inputs it does not fit {where} ({error})"
+    except ValueError:  # no signature to be had
+        return ""
+    return ""
 
 
 def _described(inputs: Iterable[Any], options: Mapping[str, Any]) -> str:

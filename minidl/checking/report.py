@@ -103,6 +103,8 @@ class Report:
     repeat: str = ""
     """A line that repeats the check."""
     tolerance: str = ""
+    left_out: list[str] = field(default_factory=list)
+    """Samples that could not be tried, and why."""
     sample: str = ""
     """Which sample this is, where several were checked."""
     seen: str = ""
@@ -160,6 +162,8 @@ class Report:
 
     def _causes(self) -> list[str]:
         """The first cause with its formula, the next two without; one line for a cause that several inputs have."""
+        if self.exception is not None and self.diagnoses[0].code == "unknown":
+            return []
         lines: list[str] = []
         alike: dict[str, list[Cause]] = {}
         for cause in self.diagnoses:

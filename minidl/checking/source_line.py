@@ -32,7 +32,7 @@ def gradient_line(backward: Callable, position: int, count: int) -> str:
             break
     number = getattr(node, "lineno", 1)
     text = lines[number - 1].strip()
-    return f"{file}, line {first + number - 1}: {text[:90]}"
+    return f"{file}, line {first + number - 1}: {text if len(text) <= 90 else text[:87] + '...'}"
 
 
 def _returns(function: ast.AST) -> list[ast.Return]:

@@ -75,17 +75,28 @@ class Subject:
         return False
 
 
+def _takes_one(backward: Callable) -> bool:
+    """Whether backward takes dout and nothing else."""
+    try:
+        parameters = inspect.signature(backward).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return len(parameters) == 1 and all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
 class PairSubject(Subject):
     """A student's pair on raw arrays.
 
     forward(*inputs, **options) -> (out, cache) goes with backward(dout, cache); forward(*inputs, **options) -> out with
-    backward(dout, *inputs, **options). Every call gets arrays and options of its own.
+    backward(dout, *inputs, **options), or with the backward(dout) of a layer that remembers what forward saw. Every call
+    gets arrays and options of its own.
     """
 
     def __init__(self, forward: Callable, backward: Callable, inputs: list, options: Mapping[str, Any], names: list[str],
                  name: str, dtype: Any = np.float64, device: str = "cpu", is_function: bool = False) -> None:
         self.forward, self.backward, self.inputs, self.options, self.names = forward, backward, inputs, dict(options), names
         self.name, self.dtype, self.device, self.is_function = name, np.dtype(dtype), device, is_function
+        self.backward_remembers = _takes_one(backward)
         self.floating = [is_floating(x) for x in inputs]
         # what the numbers are measured at is what arrives there in the dtype of the check
         self.values = {n: np.asarray(to_numpy(x)).astype(self.dtype).astype(np.float64)
@@ -150,6 +161,8 @@ class PairSubject(Subject):
     def _pull(self, dout: Any, result: Any, arguments: list, options: dict) -> Any:
         if self._has_cache(result):
             return self.backward(dout, result[1])
+        if self.backward_remembers:
+            return self.backward(dout)
         return self.backward(dout, *arguments, **options)
 
     def gradients(self, dy: np.ndarray, changed: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:

@@ -263,8 +263,8 @@ def _of_subject(subject: "Subject", home: "Home", path: Path, args: argparse.Nam
     result.printed = home.printed()
     if job.own and result.left_out and result.verdict == RIGHT:
         result.verdict = NOT_CHECKED
-        result.message = (f"{_many(result.samples, 'sample')} right, but {result.left_out} left out: no number in them is "
-                          "floating, or they have options that it does not take")
+        reasons = result.report.left_out if result.report else []
+        result.message = f"{_many(result.samples, 'sample')} right, but {result.left_out} left out: {'; '.join(reasons[:3])}"
     return result
 
 
@@ -296,9 +296,15 @@ def _measure_once(result: Result, job: Job, seed: int, args: argparse.Namespace,
         done += 1
         screen.progress(f"{result.name}: seed {seed}, sample {n + 1}")
 
+    from minidl.checking.report import GradcheckError
     try:
         report = check(job.what, samples=counted, reference=job.reference, seed=seed, raise_error=False,
                        dtype="float32" if args.float32 else "float64", device=args.device, progress=progress)
+        if isinstance(report.exception, GradcheckError):
+            raise report.exception
+    except KeyboardInterrupt as stop:
+        print(f"\nminidl check: stopped while checking {result.name}: {job.told(stop)}", file=sys.__stderr__)
+        raise
     except (Exception, SystemExit) as error:
         _not_finished(result, error, drawn, job.told)
     else:
@@ -392,7 +398,7 @@ class Screen:
     @staticmethod
     def _counts(result: Result) -> str:
         directions = f" and {_many(result.directions, 'direction')}" if result.directions else ""
-        left_out = f"; {_many(result.left_out, 'sample')} left out for options that it does not take" if result.left_out else ""
+        left_out = f"; {_many(result.left_out, 'sample')} left out" if result.left_out else ""
         return (f"{result.samples:3} sample{'s' * (result.samples != 1):1}  {result.elements:5} elements{directions}  "
                 f"{result.kinks:2} skipped at kinks  {result.seconds:6.2f} s{left_out}")
 

@@ -250,7 +250,7 @@ def test_what_a_file_imports_is_checked_only_if_it_is_asked_for(folder, capsys):
     ("yield np.arange(3),", "no floating"),
     ("yield np.full(3, np.nan),", "forward returned NaN"),
     ("yield np.ones(3),\n    yield np.arange(3),", "1 sample right, but 1 left out"),
-    ("yield np.ones(3),\n    yield (np.ones(3),), {'k': 1}", "options that it does not take"),
+    ("yield np.ones(3),\n    yield (np.ones(3),), {'k': 1}", "with options k and 1 inputs it does not fit forward"),
     ("raise SystemExit", "SystemExit"),
 ])
 def test_samples_that_are_none_leave_the_pair_unchecked(samples, words, folder, capsys):
