@@ -303,7 +303,8 @@ def _measure_once(result: Result, job: Job, seed: int, args: argparse.Namespace,
         if isinstance(report.exception, GradcheckError):
             raise report.exception
     except KeyboardInterrupt as stop:
-        print(f"\nminidl check: stopped while checking {result.name}: {job.told(stop)}", file=sys.__stderr__)
+        where = " ".join(job.told(stop).splitlines()[1:])
+        print(f"\nminidl check: stopped while checking {result.name} {where}".rstrip(), file=sys.__stderr__)
         raise
     except (Exception, SystemExit) as error:
         _not_finished(result, error, drawn, job.told)

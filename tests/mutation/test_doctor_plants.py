@@ -118,7 +118,7 @@ PLANTS = {
     "unequal elements are tied": ("ties.py", "groups.setdefault(float(", "groups.setdefault(0.0 * float("),
     "two equal elements are no tie": ("ties.py", "if len(group) > 1]", "if len(group) > 2]"),
     "shares at a tie may be off by a hundredth": ("ties.py", "tolerance = 1e-5 * max(", "tolerance = 1e-2 * max("),
-    "beside a tie all move by the same step": ("ties.py", "sign * rng.uniform(0.5, 1.0) for", "for"),
+    "beside a tie all move by the same step": ("ties.py", "BESIDE * sign * rng.uniform(0.5, 1.0) for", "BESIDE for"),
     # point.py
     "a moved point is the old one": ("point.py", "return self.subject.gradients(dy, self.moved)", "return self.subject.gradients(dy)"),
     # examine.py
@@ -257,3 +257,40 @@ PLANTS = {
     "values apart sit on 0": ("strategies.py", "- size // 2 + 0.5) / 7", "- size // 2) / 7"),
     "kernels reach over the padded image": ("strategies.py", "max(1, kernel - 2 * padding)", "1"),
 }
+
+
+def run(change, arguments, tmp_path):
+    """Exit status of the tests (files of tests/checking, and options) on a copy of the package that `change` has changed."""
+    package = tmp_path / "minidl"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "bundled"))
+    change(package)
+    chosen = [str(TESTS / "checking" / word) if word.endswith(".py") else word for word in arguments]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-c", str(TESTS.parent / "pyproject.toml"),
+               *chosen]
+    try:
+        done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTEST_ADDOPTS": ""},
+                              capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return 1  # a check that never ends is noticed, too
+    print(done.stdout[-1500:], done.stderr[-500:])
+    return done.returncode
+
+
+@pytest.mark.mutation
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_bug_in_the_doctor_turns_its_tests_red(plant, tmp_path):
+    name, old, new = PLANTS[plant]
+
+    def change(package):
+        path = package / "checking" / name
+        source = path.read_text()
+        assert source.count(old) == 1, f"{name} has {source.count(old)} of: {old}"
+        path.write_text(source.replace(old, new))
+
+    assert run(change, DEFENDERS.get(name, CORPUS), tmp_path) == 1, "no test noticed"
+
+
+@pytest.mark.mutation
+@pytest.mark.parametrize("name", ["causes.py", *DEFENDERS])
+def test_with_nothing_planted_the_tests_are_green(name, tmp_path):
+    assert run(lambda package: None, DEFENDERS.get(name, CORPUS), tmp_path) == 0

@@ -132,3 +132,40 @@ PLANTS = {
     "the reference is never found": ("cli/student_file.py", 'return Subject(base, (forward, backward), beside("samples"), beside("reference"))', 'return Subject(base, (forward, backward), beside("samples"))'),
     "forward and backward are exchanged": ("cli/student_file.py", "return Subject(base, (forward, backward), beside", "return Subject(base, (backward, forward), beside"),
 }
+
+
+def run(change, arguments, tmp_path):
+    """Exit status of the tests (files of tests/, and options) on a copy of the package that `change` has changed."""
+    package = tmp_path / "minidl"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "bundled"))
+    change(package)
+    chosen = [str(TESTS / word) if word.endswith(".py") else word for word in arguments]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-c", str(TESTS.parent / "pyproject.toml"),
+               *chosen]
+    try:
+        done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTEST_ADDOPTS": ""},
+                              capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return 1  # a check that never ends is noticed, too
+    print(done.stdout[-1500:], done.stderr[-500:])
+    return done.returncode
+
+
+@pytest.mark.mutation
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_bug_in_the_homework_engine_turns_its_tests_red(plant, tmp_path):
+    name, old, new, *chosen = PLANTS[plant]
+
+    def change(package):
+        path = package / name
+        source = path.read_text()
+        assert source.count(old) == 1, f"{name} has {source.count(old)} of: {old}"
+        path.write_text(source.replace(old, new))
+
+    assert run(change, chosen[0] if chosen else DEFENDERS[name], tmp_path) == 1, "no test noticed"
+
+
+@pytest.mark.mutation
+@pytest.mark.parametrize("name", DEFENDERS)
+def test_with_nothing_planted_the_tests_are_green(name, tmp_path):
+    assert run(lambda package: None, DEFENDERS[name], tmp_path) == 0
