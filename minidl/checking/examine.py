@@ -203,8 +203,9 @@ class Examiner:
                 self.report.findings.append(Finding(name, index, got, tie.total / len(tie.elements)))
 
     def _check_proportion(self) -> None:
-        """backward is linear in dout: -100 times as much gives -100 times as much, and 0 gives 0."""
-        for factor in (-100.0, 0.0):
+        """backward is linear in dout: -100 times as much (more, of a small one) gives as many times as much, and 0 gives 0."""
+        largest = float(abs(self.cotangents[0]).max(initial=0.0))
+        for factor in (-100.0 / min(1.0, max(largest, 1e-3)), 0.0):
             with np.errstate(all="ignore"):
                 there = self.point.gradients(factor * self.cotangents[0])
                 for name, g in self.gradients[0].items():

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -78,12 +78,24 @@ def run_part(part: Part, hw: ModuleType, ref: ModuleType, path: Path) -> Verdict
     try:
         part.body(hw, ref, rng)
     except BaseException as error:
-        report = getattr(error, "report", None)
-        if report is not None:  # the doctor's: its inputs are in here, the student repeats the task
-            report.repeat = f"minidl homework check {path.name} --task {part.task}"
-            error.args = (report.text,)
+        _for_students(error, part, path)
         return Verdict("lost", told(error, path), time.perf_counter() - start)
     return Verdict("passed", "", time.perf_counter() - start)
+
+
+def _for_students(error: BaseException, part: Part, path: Path) -> None:
+    """What the doctor says (error.report), as the student needs it: its inputs are in the checks, so the task is repeated."""
+    report = getattr(error, "report", None)
+    if report is None:
+        return
+    report.repeat = f"minidl homework check {path.name} --task {part.task}"
+    if "forward-differs" in report.causes:  # what else it says is of a gradient that nobody asked for
+        report.diagnoses = [cause for cause in report.diagnoses if cause.code == "forward-differs"][:1]
+        report.findings, report.pictures = [], []
+    for cause in report.diagnoses:
+        if not cause.line.startswith(path.name):  # a line of the checks
+            cause.line = ""
+    error.args = (report.text,)
 
 
 def told(error: BaseException, path: Path) -> str:
@@ -94,16 +106,22 @@ def told(error: BaseException, path: Path) -> str:
         text = ""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f"SyntaxError: {error.msg}, in line {error.lineno}: {(error.text or '').strip()}"
-    if isinstance(error, AssertionError) and isinstance(error.__cause__, NotImplementedError):
+    if isinstance(error, AssertionError) and (isinstance(error.__cause__, NotImplementedError)
+                                              or _is_missing(error.__cause__, path)):
         return told(error.__cause__, path)  # the doctor has nothing to say of a backward that is not there
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     if isinstance(error, AssertionError) and not frames and text:
         return text
     if isinstance(error, NotImplementedError) and text.endswith("your code here") and frames:
         return f"{frames[-1].name} is not written yet (line {frames[-1].lineno} is still `raise NotImplementedError`)"
-    if isinstance(error, AttributeError) and getattr(error.obj, "__file__", None) == str(path):
+    if _is_missing(error, path):
         return f"the file defines no {error.name}; was it renamed or deleted?"
-    return f"{type(error).__name__}: {text}{_advice(error)}{_line(frames, path)}"
+    return f"{type(error).__name__}{text and f': {text}'}{_advice(error)}{_line(frames, path)}"
+
+
+def _is_missing(error: BaseException | None, path: Path) -> TypeGuard[AttributeError]:
+    """Whether the file was asked for a name that it does not define."""
+    return isinstance(error, AttributeError) and getattr(error.obj, "__file__", None) == str(path)
 
 
 def _advice(error: BaseException) -> str:

@@ -1,11 +1,13 @@
-"""What a homework's checks.py is written with: `part` names what is judged; `close` and `refuses` judge it.
+"""What a homework's checks.py is written with: `part` names what is judged; `close` and `refuses` judge it; `in_case` and
+`shown` say more of what was judged.
 
     @part("softmax", 2, "rows sum to one, also for large numbers")
     def _(hw, ref, rng):
         x = 1000 * rng.normal(size=(3, 5))
         close(hw.softmax(x).sum(axis=1), np.ones(3), f"softmax(x {x.shape}).sum(axis=1)")
 """
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -82,7 +84,7 @@ def _array(x: Any, what: str) -> np.ndarray:
     except ValueError:  # lists of different lengths
         y = np.array(None)
     if y.dtype.kind not in "fiubc":
-        raise AssertionError(f"{what}: got {type(x).__name__} {_short(x)}, expected an array of numbers")
+        raise AssertionError(f"{what}: got {type(x).__name__} {shown(x)}, expected an array of numbers")
     return y
 
 
@@ -104,7 +106,7 @@ def _same_values(y: np.ndarray, right: np.ndarray, what: str, rtol: float) -> No
     if not wrong.any():
         return
     worst = np.unravel_index(np.argmax(np.where(wrong, gap, -1)), y.shape)
-    index = f"[{', '.join(map(str, worst))}]" if worst else ""
+    index = f", at [{', '.join(map(str, worst))}]" if worst else ""
     count = f"; {np.count_nonzero(wrong)} of {y.size} numbers differ, this one the most" if y.size > 1 else ""
     raise AssertionError(f"{what}{index}: got {_number(y[worst])}, expected {_number(right[worst])}{count}")
 
@@ -133,12 +135,27 @@ def refuses(call: Callable[[], object], words: str | Sequence[str], what: str,
         return
     except Exception as raised:
         raise AssertionError(f"{what}: raised {type(raised).__name__} ({raised}), expected {expected}") from None
-    raise AssertionError(f"{what}: must be refused with {expected}, but returned {_short(result)}")
+    raise AssertionError(f"{what}: must be refused with {expected}, but returned {shown(result)}")
 
 
-def _short(x: object) -> str:
+@contextmanager
+def in_case(what: str) -> Iterator[None]:
+    """Around a check that does not know which case it is: `what` begins its message. The doctor's report stays with it."""
     try:
-        text = " ".join(repr(x).split())
+        yield
+    except AssertionError as error:
+        report = getattr(error, "report", None)
+        if report is not None:
+            report.name = f"{what}: {report.name}"
+        error.args = (f"{what}: {error}",)
+        raise
+
+
+def shown(x: object, most: int = 80) -> str:
+    """x on one line, in at most so many letters, as Python's own numbers are shown: 2.79, not np.float64(2.79)."""
+    try:
+        with np.printoptions(legacy="1.25"):  # type: ignore[arg-type]
+            text = " ".join(repr(x).split())
     except Exception:  # a student's own __repr__
         text = f"a {type(x).__name__}"
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= most else text[:most - 3] + "..."

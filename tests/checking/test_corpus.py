@@ -13,6 +13,7 @@ import pytest
 from corpus.case import OPERATIONS
 
 import minidl
+from minidl.checking import causes
 from minidl.checking.codes import CODES
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -23,6 +24,39 @@ for path in sorted(CORPUS.glob("*.py")):
 CASES = [case for operation in OPERATIONS for case in operation.cases]
 MISTAKES, CORRECT = [c for c in CASES if c.code], [c for c in CASES if not c.code]
 SEEDS = 1000
+
+CHOSEN = {  # by hypothesis, mistakes that it names; without one, those that are told by rules, shapes, ties, a reference
+    "nothing_arrives": ["getitem_rows-adds_to_a_copy"],
+    "upstream_is_ignored": ["tanh-one_minus_y_squared", "tanh-dout_multiplies_only_the_first_term"],
+    "wrong_sign": ["negate-passes_dout_through"],
+    "constant_factor": ["linear-scales_the_bias_as_well", "repeat-averages_the_copies"],
+    "exchanged_axes": ["transpose-reverses_all_axes", "channels_last_flatten-reshapes_and_leaves_the_channels_last"],
+    "reversed_in_space": ["flip-turns_all_axes", "cumsum-forgets_to_turn_back", "correlate-kernel_gradient_reversed"],
+    "one_sample": ["weighted_square-weights_see_the_last_sample", "max_over_time-puts_dout_into_the_first_sample"],
+    "exchanged_axes_of_dout": ["conv2d-reshapes_dout_without_transposing_it"],
+    "shifted": ["concat-second_part_starts_one_too_early", "pad-cuts_at_the_end_only"],
+    "one_share_only": ["repeat-keeps_the_last_copy", "repeat-takes_every_first_copy", "diff-second_slice_overwrites",
+                       "matmul-loop_forgets_to_add_over_the_columns"],
+    "wrong_at_the_edges": ["im2col-stops_one_window_early"],
+    "wrong_for_windows_at_the_edges": ["avg_pool2d-never_counts_the_padding",
+                                       "max_pool2d-misses_windows_in_the_last_row_and_column"],
+    "statistics_path": ["center-takes_the_mean_as_constant", "center-adds_the_mean_of_dout",
+                        "center-forgets_the_count_in_the_mean", "layer_norm-takes_the_mean_for_given",
+                        "unseen-standardise-columns-goes_through_the_mean_but_not_the_deviation",
+                        "batch_norm-adds_the_mean_instead_of_subtracting_it", "var-forgets_to_subtract_the_mean",
+                        "cross_entropy-only_the_score_of_the_label"],
+    "factor_not_transposed": ["matmul_square-forgets_to_transpose_b"],
+    "reordered_dout": ["repeat-takes_repeat_for_tile", "im2col-turns_every_window",
+                       "upsample-brings_blocks_to_the_front_without_moving_axes"],
+    "other_input_rearranged": ["residual_block-does_not_transpose_v", "correlate-kernel_not_turned"],
+    "nothing_at_some": ["huber-nothing_outside_delta"],
+    "": ["negate-negates_dout_in_place", "power-counts_in_float32", "mse-scales_the_cached_error", "mse-half_of_it",
+         "add-returns_one_gradient_for_two_inputs", "reshape-flattens_the_gradient", "sum-returns_dout_unexpanded",
+         "matmul-exchanges_the_gradients", "multiply-forgets_to_sum", "pad-does_not_cut", "correlate_strided-leaves_the_padding_on",
+         "max_pool2d-crops_dx_to_what_the_windows_cover", "matmul_batched-returns_the_gradient_of_b_transposed",
+         "add-nothing_for_the_second", "max-only_a_single_maximum_gets_dout", "log-multiplies_instead_of_dividing"],
+}
+NOT_IN_THE_CORPUS = {"wrong_places", "factor_at_some"}  # test_doctor.py has a mistake for each
 pytestmark = pytest.mark.cpu("raw NumPy pairs, as students write them")
 
 
@@ -75,6 +109,31 @@ def test_a_tenth_of_the_mistakes_is_found_and_nine_of_ten_are_named():
     missed, otherwise = rates(chosen)
     assert len(chosen) > 40 and not missed
     assert len(otherwise) <= len(chosen) / 10, "\n".join(otherwise)
+
+
+def test_every_hypothesis_and_every_code_has_a_chosen_mistake():
+    assert {hypothesis.__name__ for hypothesis in causes.HYPOTHESES} == CHOSEN.keys() - {""} | NOT_IN_THE_CORPUS
+    named = {name for names in CHOSEN.values() for name in names}
+    assert {case.code for case in MISTAKES if str(case) in named} == set(CODES)
+
+
+@pytest.mark.parametrize(("hypothesis", "name"), [(hypothesis, name) for hypothesis in CHOSEN for name in CHOSEN[hypothesis]])
+def test_a_hypothesis_names_its_mistake(hypothesis, name, monkeypatch):
+    """The code alone might be that of another hypothesis, which is tried later and knows less."""
+    found = []
+
+    def watched(tried):
+        def one(e):
+            cause = tried(e)
+            found.extend([tried.__name__] * (cause is not None))
+            return cause
+        return one
+
+    monkeypatch.setattr(causes, "HYPOTHESES", [watched(tried) for tried in causes.HYPOTHESES])
+    case = next(case for case in MISTAKES if str(case) == name)
+    report = judged(case)
+    assert report.causes[:1] == [case.code], report.text
+    assert hypothesis in found or not hypothesis
 
 
 @pytest.mark.slow

@@ -419,3 +419,67 @@ def test_the_doctor_is_silent_and_repeats_itself():
         texts = {check_backward(linear, drops_a_column, XWB, seed=3, raise_error=False).text for _ in range(2)}
     assert len(texts) == 1
     assert check_backward(linear, drops_a_column, XWB, seed=4, raise_error=False).text not in texts
+
+
+class LinearLayer:
+    """A layer as many books write it: forward keeps what backward(dout) needs."""
+
+    def forward(self, x, w):
+        self.x, self.w = x, w
+        return x @ w.T
+
+    def backward(self, dout):
+        return dout @ self.w, dout.T @ self.x
+
+
+def test_a_layer_that_remembers_what_forward_saw_is_a_pair():
+    layer = LinearLayer()
+    assert check_backward(layer.forward, layer.backward, XWB[:2]).checked == {"x": 20, "w": 12}
+    wrong = check_backward(layer.forward, lambda dout: (dout @ layer.w, dout.T @ layer.x / 5), XWB[:2], raise_error=False)
+    assert wrong.causes == ["scale"] and wrong.wrong == {"w": 12}
+
+
+def test_a_loss_that_returns_its_gradient_is_a_pair_with_that_as_cache():
+    def loss_of(x, labels):
+        p = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+        dx = p.copy()
+        dx[np.arange(len(x)), labels] -= 1
+        return -np.log(p[np.arange(len(x)), labels]).mean(), dx / len(x)
+
+    inputs = [XWB[0], np.array([0, 3, 1, 1, 2])]
+    assert check_backward(loss_of, lambda dout, dx: dout * dx, inputs).ok
+    assert check_backward(loss_of, lambda dout, dx: dx, inputs, raise_error=False).causes == ["ignores-upstream"]
+
+
+@pytest.mark.parametrize("forward, inputs, words", [
+    (lambda x: (np.log(x), x), [np.array([-1.0, 2.0])], "returned NaN"),
+    (lambda x: (np.sqrt(x), x), [np.array([0.0, 2.0])], "move the input"),
+    (lambda x: (x * 2, x), [np.zeros((0, 3))], "nothing was checked"),
+])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_cannot_be_measured_is_a_report_that_is_not_ok_or_an_error(forward, inputs, words):
+    report = check_backward(forward, lambda d, x: d * x, inputs, raise_error=False)
+    assert not report.ok and not report.findings and words in " ".join(report.text.split())
+    assert "cannot be checked here" in report.text and "wrong" not in report.text
+    with pytest.raises(GradcheckError, match=words) as caught:
+        check_backward(forward, lambda d, x: d * x, inputs)
+    assert caught.value.report.causes == ["unknown"]
+
+
+@pytest.mark.parametrize("spoil", [np.abs, lambda d: np.clip(d, -5, 5), lambda d: d + 1e-3 * d**2],
+                         ids=["abs", "clipped", "squared a little"])
+def test_a_gradient_that_is_not_in_proportion_to_dout_is_wrong_for_every_seed(spoil):
+    for seed in range(10):
+        backward = lambda d, x: 2 * x * spoil(d)
+        assert not check_backward(lambda x: ((x * x).sum(), x), backward, [XWB[0]], seed=seed, raise_error=False).ok
+
+
+def test_a_slow_forward_gets_its_answer_without_every_question():
+    """The search for a cause stops calling a slow forward; the gradient is wrong all the same."""
+    from minidl.checking import evidence
+    x, w = arrays((6, 6), (6, 6))
+    forward, backward = lambda x, w: (np.tanh(x) @ w, (x, w)), lambda d, c: (d @ c[1], c[0].T @ d)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence, "BUDGET", 0.0)
+        report = check_backward(forward, backward, [x, w], raise_error=False)
+    assert report.causes == ["unknown"] and "a smaller input would tell more" in " ".join(report.text.split())

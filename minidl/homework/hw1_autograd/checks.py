@@ -57,11 +57,8 @@ def check_operation(make, reference, inputs, what):
         raise AssertionError(f"{what}.backward(dy) returned {type(dxs).__name__}{f' of {len(dxs)}' if np.ndim(dxs) else ''}, "
                              f"expected a tuple of {len(inputs)}: one gradient for each argument of forward, also for one")
     forward, backward = pair(make, what)
-    try:
+    with in_case(shapes):
         check_backward(forward, backward, inputs, names=names, reference=reference)
-    except AssertionError as error:
-        lines = [line for line in str(error).splitlines() if not line.startswith("again:")]  # it names what is only in here
-        raise AssertionError(f"{shapes}: " + "\n".join(lines).replace("look at checks.py", "look at your file")) from None
 
 
 def pair(make, what):

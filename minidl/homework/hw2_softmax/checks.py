@@ -3,15 +3,13 @@ import numpy as np
 
 from minidl import check_backward
 from minidl.data import digits
-from minidl.homework.parts import close, part, refuses
+from minidl.homework.parts import close, in_case, part, refuses, shown
 
 
 def check_pair(case, forward, backward, inputs, **options):
     """The doctor's verdict, with the case in front."""
-    try:
+    with in_case(case):
         check_backward(forward, backward, inputs, **options)
-    except AssertionError as error:
-        raise AssertionError(f"{case}: {error}") from None
 
 
 def softmax_by_rows(x):
@@ -200,8 +198,8 @@ def wrong_places(hw, forward, backward, x, rng, what):
     try:
         return {tuple(int(j) for j in index) for index in got}
     except TypeError:
-        raise AssertionError(f"check_gradient of {what}: got {got!r:.80}, expected a list of indices of x, each a tuple; an "
-                             "empty one if the gradient is right") from None
+        raise AssertionError(f"check_gradient of {what}: got {shown(got)}, expected a list of indices of x, each a tuple; "
+                             "an empty one if the gradient is right") from None
 
 
 def accepts(hw, forward, backward, x, rng, what):

@@ -123,6 +123,7 @@ def check_pad_gradient(hw, rng, padding):
     def forward(x, padding):
         return hw.pad(x, padding), padding
 
+    forward.__name__ = "pad"  # what the doctor says is wrong
     check_backward(forward, hw.pad_backward, [rng.standard_normal((2, 2, 3, 4))], options=dict(padding=padding), names=["x"],
                    reference=padded_by_loops)
 
@@ -218,6 +219,7 @@ def check_col2im(hw, ref, rng, table):
         def backward(dcols, shape, o=options):
             return hw.col2im(dcols, shape, *o)
 
+        forward.__name__ = f"im2col(x {shape}, {', '.join(map(str, options))}) and col2im"
         check_backward(forward, backward, [rng.standard_normal(shape)], names=["x"])
 
 

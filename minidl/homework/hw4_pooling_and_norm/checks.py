@@ -294,8 +294,8 @@ def check_parameters(forward, backward, name, rng, x_hat):
 def check_batch_norm_gradient(forward, backward, definition, rng):
     for x, w, b, running, options in batches(rng):
         options = dict(eps=options.get("eps", 1e-3))
-        check_backward(partial(forward, **options), backward, [x, w, b, running], names=["x", "w", "b", "running"],
-                       reference=partial(definition, **options))
+        check_backward(forward, backward, [x, w, b, running], options=options, names=["x", "w", "b", "running"],
+                       reference=definition)
 
 
 @part("batch_norm", 2, "backward is the slope of forward, through mean and variance too")

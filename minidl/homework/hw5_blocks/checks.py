@@ -29,7 +29,7 @@ def rows_of(stages, *end):
 def same(got, expected, what):
     """Raises unless the whole numbers in `got` are those expected; tuples and lists count as alike."""
     if plain(got) != plain(expected):
-        raise AssertionError(f"{what}: expected {expected}, got {got!r}")
+        raise AssertionError(f"{what}: expected {expected}, got {shown(got)}")
 
 
 def plain(value):
@@ -79,10 +79,8 @@ def layer(net, name, kind):
 
 def slopes_agree(f, inputs, what, parameters=()):
     """minidl.gradcheck along a random direction of each array, with what was checked in front of its message."""
-    try:
+    with in_case(what):
         minidl.gradcheck(f, inputs, parameters=parameters, max_elements=0, projections=1)
-    except AssertionError as error:
-        raise AssertionError(f"{what}: {error}") from None
 
 
 # --- count_table ---------------------------------------------------------------------------------------------------------
@@ -93,7 +91,7 @@ def counted(hw, table, shape, column):
     rows = hw.count_table(table, shape)
     if not isinstance(rows, (list, tuple)) or len(rows) != len(table) or any(len(row) != 3 for row in rows):
         raise AssertionError(f"count_table({table}, {shape}) must be a list of {len(table)} triples (shape, parameters, "
-                             f"multiply_adds), one per row of the table, got {rows!r:.200}")
+                             f"multiply_adds), one per row of the table, got {shown(rows, 200)}")
     return [row[column] for row in rows]
 
 
@@ -134,7 +132,7 @@ def _(hw, ref, rng):
 def field(hw, table):
     result = hw.receptive_field(table)
     if not isinstance(result, (tuple, list)) or len(result) != 3:
-        raise AssertionError(f"receptive_field({table}) must be three numbers (size, step, start), got {result!r}")
+        raise AssertionError(f"receptive_field({table}) must be three numbers (size, step, start), got {shown(result)}")
     return plain(result)
 
 

@@ -3,7 +3,7 @@ import numpy as np
 
 import minidl
 from minidl import nn
-from minidl.homework.parts import close, part
+from minidl.homework.parts import close, in_case, part, shown
 
 # --- what the parts share ------------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ def rates_are(hw, expected, *options, **more):
         what = f"rate_at({step}, {listed})"
         result = hw.rate_at(step, *options, **more)
         if not isinstance(result, (float, np.floating)):
-            raise AssertionError(f"{what} must be a float, got {type(result).__name__} {result!r:.80}")
+            raise AssertionError(f"{what} must be a float, got {type(result).__name__} {shown(result)}")
         close(result, rate, what)
 
 
@@ -472,7 +472,8 @@ def _(hw, ref, rng):
 def _(hw, ref, rng):
     x = rng.standard_normal((1, 2, 3, 4))
     for fh, fw in FACTORS[:2]:
-        minidl.gradcheck(lambda x, fh=fh, fw=fw: hw.upsample(x, fh, fw), [x])
+        with in_case(f"upsample(x {x.shape}, {fh}, {fw})"):
+            minidl.gradcheck(lambda x, fh=fh, fw=fw: hw.upsample(x, fh, fw), [x], names=["x"])
     y = numbers(hw.upsample(minidl.Tensor(x.astype(np.float32)), 2, 3), "upsample(x (1, 2, 3, 4), 2, 3)")
     if y.dtype != np.float32:
         raise AssertionError(f"upsample of a float32 Tensor must be float32, got {y.dtype}")
