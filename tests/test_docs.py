@@ -50,6 +50,11 @@ def test_the_failing_checks_of_the_pages_print_what_the_pages_say(page, number, 
     assert rounded(done.stdout) in [rounded(block) for block in blocks(page, "")]
 
 
+def test_no_page_has_a_gap_that_was_to_be_filled():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("lessons/*.md")]:
+        assert "@@" not in page.read_text(), page
+
+
 def test_the_page_of_the_doctor_lists_the_causes_that_it_names():
     rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", (ROOT / "docs" / "gradient_doctor.md").read_text(), re.MULTILINE)
     assert rows == [(code, meaning) for code, (meaning, _) in CODES.items()]

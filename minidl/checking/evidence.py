@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from minidl.checking.point import Point
+from minidl.checking.slopes import step_of
 
 CLOSE = 2e-5
 MOST_OUTPUTS = 600  # for questions that ask backward for one output at a time
@@ -89,9 +90,9 @@ class Evidence:
 
     def slopes_with(self, changed: dict[str, np.ndarray], index: np.ndarray) -> np.ndarray:
         """(len(index), outputs): the slopes at elements `index` if other inputs were `changed`."""
-        h, x, rows = 1e-6, changed.get(self.name, self.x), []
+        x, rows = changed.get(self.name, self.x), []
         for i in index:
-            up, down = x.copy(), x.copy()
+            up, down, h = x.copy(), x.copy(), step_of(float(x.reshape(-1)[i]), 1e-6)
             up.reshape(-1)[i] += h
             down.reshape(-1)[i] -= h
             rows.append((self.point.outputs({**changed, self.name: up}) - self.point.outputs({**changed, self.name: down}))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minidl.checking.causes import diagnose
-from minidl.checking.low_precision import off_in_low_precision
+from minidl.checking.low_precision import ALLOWED, off_in_low_precision
 from minidl.checking.one_input import Limits, OneInput, TooManyKinksError
 from minidl.checking.point import Point
 from minidl.checking.report import Cause, Finding, GradcheckError, Report
@@ -42,14 +42,19 @@ class Examiner:
     def run(self) -> Report:
         """The whole check. Raises GradcheckError only where nothing can be checked."""
         try:
-            self.subject.keeps_the_rules()
-            self.point = Point(self.subject)
-            self.cotangents = cotangents(self.seed, self.point.y.size)
-            self.gradients = [self.point.gradients(dy) for dy in self.cotangents]
-        except BrokenRuleError as broken:
+            self._look()
+        except BrokenRuleError as broken:  # a rule that comes before all numbers, or one that a later call breaks
             self.report.ok = False
-            self.report.diagnoses.append(Cause(broken.code, broken.why, input=broken.name))
+            self.report.diagnoses = [Cause(broken.code, broken.why, input=broken.name)]
             return self.report
+        self._conclude()
+        return self.report
+
+    def _look(self) -> None:
+        self.subject.keeps_the_rules()
+        self.point = Point(self.subject)
+        self.cotangents = cotangents(self.seed, self.point.y.size)
+        self.gradients = [self.point.gradients(dy) for dy in self.cotangents]
         differs = self._forward_differs()
         for name in self.subject.values:
             self._check_input(name)
@@ -61,8 +66,6 @@ class Examiner:
             self._check_low_precision()
         if differs:
             self._forward_comes_first(differs)
-        self._conclude()
-        return self.report
 
     # --- the forward -------------------------------------------------------------------------------------------------
 
@@ -90,7 +93,7 @@ class Examiner:
     def _forward_comes_first(self, differs: Cause) -> None:
         self.report.ok = False
         fits = "backward fits this forward" if not self.report.wrong else "backward does not fit this forward either"
-        differs.why += f". ({fits})"
+        differs.why += f" ({fits})"
         if not self.report.wrong:
             self.report.diagnoses.clear()
         self.report.diagnoses.insert(0, differs)
@@ -108,7 +111,7 @@ class Examiner:
             self._wrong_shape(name, got)
             return
         flat = np.stack([np.zeros(x.size) if g is None else g.reshape(-1).astype(np.float64) for g in got])
-        one = self._checked(self.point, name, flat, self._limits(arrays, flat))
+        one = self._checked(self.point, name, flat, self._limits_for(arrays, flat))
         kept = all(g.dtype.kind == "f" and g.dtype.itemsize >= self.subject.dtype.itemsize for g in arrays)
         if kept and not one.failed:
             self.report.pictures.append(one.picture())
@@ -124,7 +127,7 @@ class Examiner:
         else:
             self._say(diagnose(one.evidence()))
 
-    def _limits(self, arrays: list, flat: np.ndarray) -> Limits:
+    def _limits_for(self, arrays: list, flat: np.ndarray) -> Limits:
         """The limits; wider ones where float32 was asked for, and backward gives nothing better."""
         if self.subject.dtype == np.float64 or all(g.dtype.itemsize >= 8 for g in arrays):
             return self.limits
@@ -137,9 +140,9 @@ class Examiner:
         try:
             one.check()
         except TooManyKinksError as blind:
-            beside = self._beside(name, one, blind)
-            self._count(one)
-            one = beside
+            self._count_kinks(one)
+            one = self._beside(name, limits, blind)
+        self._count_kinks(one)
         self._count(one)
         return one
 
@@ -150,12 +153,14 @@ class Examiner:
         report.directions += one.directions
         report.worst = max(report.worst, one.worst)
         report.checked[one.name] = len(one.verdicts) if one.failed or not one.directions else size
+
+    def _count_kinks(self, one: OneInput) -> None:
         kinks = [i for i, verdict in one.verdicts.items() if verdict == "kink"]
         if kinks and one.point is self.point:
-            report.kinks += [(one.name, one.point.index(one.name, i)) for i in kinks]
-            report.skipped[one.name] = len(kinks)
+            self.report.kinks += [(one.name, one.point.index(one.name, i)) for i in kinks]
+            self.report.skipped[one.name] = len(kinks)
 
-    def _beside(self, name: str, one: OneInput, blind: TooManyKinksError) -> OneInput:
+    def _beside(self, name: str, limits: Limits, blind: TooManyKinksError) -> OneInput:
         """The same check a little beside the point, where zeros and ties have gone."""
         x = self.point.values[name]
         size = max(1e-3, float(np.median(abs(x))))
@@ -164,7 +169,7 @@ class Examiner:
             point = Point(self.subject, {name: moved})
             got = [point.gradients(dy)[name] for dy in self.cotangents]
             flat = np.stack([np.zeros(x.size) if g is None else np.asarray(g, np.float64).reshape(-1) for g in got])
-            beside = OneInput(point, name, flat, self.cotangents, self.limits, self.rng)
+            beside = OneInput(point, name, flat, self.cotangents, limits, self.rng)
             beside.check()
         except (TooManyKinksError, ValueError):
             raise GradcheckError(f"{self.subject.name}: {blind}, also a little beside it, so hardly anything was checked: "
@@ -190,7 +195,7 @@ class Examiner:
         wrong = wrong_ties(self.point, self.limits.eps)
         if not wrong:
             return
-        first = wrong[0]
+        first, self.report.tolerance = wrong[0], ""
         self._say(Cause("ties", f"at a tie the shares add up to the wrong sum: {len(first.elements)} equal elements make "
                         f"out{list(first.output)}; if all grow by 1 it grows by {first.total:.6g}, but for dout = 1 their "
                         f"gradients add up to {sum(first.got):.6g}", input=first.elements[0][0]))
@@ -229,12 +234,14 @@ class Examiner:
         return False
 
     def _check_low_precision(self) -> None:
-        for name, index, got, want in off_in_low_precision(self.subject, self.cotangents, self.gradients):
-            self.report.wrong[name] = self.report.wrong.get(name, 0) + 1
-            self.report.findings.append(Finding(name, index, got, want))
-        for name in self.report.wrong:
-            self._say(Cause("unknown", f"d{name} is right in float64, but off by more than rounding in {self.subject.dtype} on "
-                            f"{self.subject.device}", input=name))
+        pictures = {picture.name: picture for picture in self.report.pictures}
+        for name, off in off_in_low_precision(self.subject, self.cotangents, self.gradients).items():
+            self.report.tolerance = ALLOWED
+            self.report.wrong[name] = len(off.elements)
+            self._say(Cause(off.code, off.why, input=name))
+            for index, (got, want) in off.elements.items():
+                self.report.findings.append(Finding(name, index, got, want))
+                pictures[name].states[index], pictures[name].errors[index] = "#", abs(got - want)
 
     def _conclude(self) -> None:
         """Ready for reading: the worst five first, what is unknown last."""

@@ -36,8 +36,8 @@ def gradcheck(f: Any, inputs: Any, *, parameters: Any = (), names: Iterable[str]
     raise_error: True: a wrong gradient raises GradcheckError, whose `.report` is the Report; False: the Report is returned.
 
     Kinks (ReLU at 0, ties of a maximum) are not failures: there the gradient must lie between the slopes of both sides,
-    equal maxima must share dy, and the report counts them. If most elements are kinks, that is an error: the check
-    would say nothing.
+    equal maxima must share dy, and the report counts them. If most elements are kinks, the check goes a little beside the
+    point; kinks there, too, are an error, for the check would say nothing.
     """
     limits = _limits(f, seed, eps, rtol, atol, max_elements, projections)
     given = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]

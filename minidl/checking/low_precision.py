@@ -1,36 +1,54 @@
 """backward in float32, or on the GPU, against backward in float64 on the CPU, which has just been held against slopes."""
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from minidl.checking.subject import Subject
 
-FLOAT32 = 6e-8
+FLOAT32 = 6e-8  # half a unit in the last place, in parts of the number
 DRAWS = 3
+RTOL, OF_LARGEST, MOVES = 1e-4, 2e-5, 20  # of the element, of the largest one, and times what the last place moves it
+ALLOWED = f"{RTOL:g} of |expected|, {OF_LARGEST:g} of its largest, {MOVES} times what float32's last place moves"
 
 
-def off_in_low_precision(subject: Subject, cotangents: np.ndarray,
-                         gradients: list[dict]) -> Iterator[tuple[str, tuple[int, ...], float, float]]:
-    """(input, index, got, expected) for every element that is off by more than float32 excuses.
+@dataclass
+class Off:
+    """What is off in the gradient of one input: all of it (`why`), or elements: index -> (got, expected)."""
 
-    What float32 may lose: 1e-4 of the element, 2e-5 of the largest one, and twenty times as much as the gradient in float64
-    moves if every input is moved by a unit in float32's last place, which is what cancellation makes of rounding.
+    code: str
+    why: str
+    elements: dict[tuple[int, ...], tuple[float, float]] = field(default_factory=dict)
+
+
+def off_in_low_precision(subject: Subject, cotangents: np.ndarray, gradients: list[dict]) -> dict[str, Off]:
+    """By input, what float32 does not excuse.
+
+    It may lose 1e-4 of an element, 2e-5 of the largest one, and twenty times as much as the gradient in float64 moves if
+    every input is moved by float32's last place: that is what cancellation makes of rounding.
     """
+    off: dict[str, Off] = {}
     if subject.dtype == np.float64 and subject.device == "cpu":
-        return
+        return off
+    where = f"in {subject.dtype} on {subject.device}"
     moved = _sensitivity(subject, cotangents[0], gradients[0])
     for dy, exact in zip(cotangents, gradients):
         low = subject.gradients_low(dy)
         for name, want in exact.items():
-            got = low[name]
-            if want is None or got is None or got.shape != want.shape:
+            if want is None:
                 continue
-            allowed = 1e-4 * abs(want) + 2e-5 * float(abs(want).max(initial=0.0)) + 20 * moved[name]
-            for index in zip(*np.nonzero(~(abs(got - want) <= allowed))):
+            if low[name] is None:
+                off[name] = Off("zero", f"{where} backward returned None for {name}, though not in float64")
+                continue
+            if low[name].shape != want.shape:
+                off[name] = Off("wrong-shape", f"{where} d{name} has shape {low[name].shape}, but {want.shape} in float64")
+                continue
+            allowed = RTOL * abs(want) + OF_LARGEST * float(abs(want).max(initial=0.0)) + MOVES * moved[name]
+            for index in zip(*np.nonzero(~(abs(low[name] - want) <= allowed))):
                 place = tuple(int(i) for i in index)
-                yield name, place, float(got[place]), float(want[place])
-        if any(True for name in exact if low[name] is None and exact[name] is not None):
-            return
+                why = f"d{name} is right in float64, but off by more than rounding {where}"
+                one = off.setdefault(name, Off("unknown", why))
+                one.elements.setdefault(place, (float(low[name][place]), float(want[place])))
+    return off
 
 
 def _sensitivity(subject: Subject, dy: np.ndarray, exact: dict) -> dict[str, float]:
@@ -40,6 +58,6 @@ def _sensitivity(subject: Subject, dy: np.ndarray, exact: dict) -> dict[str, flo
         inputs = {name: x * (1 + FLOAT32 * rng.choice([-1.0, 1.0], x.shape)) for name, x in subject.values.items()}
         there = subject.gradients(dy, inputs)
         for name, g in exact.items():
-            if g is not None and there[name] is not None and there[name].shape == g.shape:
+            if g is not None and there[name] is not None:
                 moved[name] = max(moved[name], float(abs(there[name] - g).max(initial=0.0)))
     return moved

@@ -18,7 +18,8 @@ def merged(reports: list[Report]) -> Report:
     if not failed:
         best = max(reports, key=lambda r: r.worst)
         best.elements, best.directions = sum(r.elements for r in reports), sum(r.directions for r in reports)
-        best.kinks = [kink for r in reports for kink in r.kinks]
+        best.kinks = []  # their indices are those of many samples
+        best.checked = dict(sum((Counter(r.checked) for r in reports), Counter()))
         best.skipped = dict(sum((Counter(r.skipped) for r in reports), Counter()))
         return best
     votes: Counter[str] = Counter()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd import Tensor
 from minidl.checking.examine import Examiner
 from minidl.checking.merge import merged
 from minidl.checking.one_input import Limits
@@ -38,15 +39,21 @@ def check_backward(forward: Callable, backward: Callable, inputs: Any, *, option
     An exception from forward is the caller's to see. One from backward makes the gradient wrong, and is in the report.
     Report: `ok`, `causes`, `findings`, `skipped`, `seed`, `text`, `plot()`; docs/gradient_doctor.md has the codes.
     """
+    if not callable(forward) or not callable(backward):
+        raise TypeError(f"check_backward: needs two functions, forward and backward, got {forward!r:.60} and {backward!r:.60}")
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"check_backward: options must be a mapping of names to values, got {options!r:.60}")
     given = _sequence("check_backward", inputs)
     labels = _labels("check_backward", names, forward, given)
     limits = check_limits("check_backward", seed, eps, rtol, atol, max_elements, 8)
     report = _examined(forward, backward, given, dict(options or {}), labels, _name(forward), reference, seed, limits,
                        precision("check_backward", dtype, device), device, is_function=False)
-    called = f"{_called(forward, 'forward')}, {_called(backward, 'backward')}{', reference=...' if reference else ''}"
+    called = f"{_called(forward, 'forward')}, {_called(backward, 'backward')}"
     shown = ", ".join(f"{key!r}: {value!r:.40}" for key, value in (options or {}).items())
-    more = f", options={{{shown:.120}}}" if shown else ""
-    report.repeat = f"minidl.check_backward({called}, inputs{more}, seed={seed})"
+    more = (f", options={{{shown}}}" if len(shown) < 120 else ", options=...") if shown else ""
+    more += (", names=..." if names is not None else "") + (", reference=..." if reference else "")
+    report_options = dict(seed=seed, dtype=dtype, device=device, max_elements=max_elements, eps=eps, rtol=rtol, atol=atol)
+    report.repeat = f"minidl.check_backward({called}, inputs{more}{_changed(report_options)})"
     return finish(report, raise_error)
 
 
@@ -95,7 +102,8 @@ def check(subject: Any, *, like: Any = None, samples: Callable | None = None, re
     report = merged(reports)
     report.left_out = left_out
     name = subject.__name__ if is_function else f"({_called(subject[0], 'forward')}, {_called(subject[1], 'backward')})"
-    report.repeat = f"minidl.check({name}{f', like={kind.name!r}' if kind else ', samples=...'}, seed={seed})"
+    given = f", like={kind.name!r}" if kind else ", samples=..."
+    report.repeat = f"minidl.check({name}{given}{_changed(dict(seed=seed, dtype=dtype, device=device))})"
     return finish(report, raise_error)
 
 
@@ -107,13 +115,14 @@ def check_function(function: Any, inputs: list, *, options: Mapping[str, Any] | 
     kind: Any = function if isinstance(function, type) else type(function)
     report = _examined(forward, backward, inputs, {}, labels, kind.__name__, None, seed, limits,
                        precision("gradcheck", dtype, device), device, is_function=True, source=kind.backward)
-    report.repeat = f"minidl.gradcheck({kind.__name__}, inputs{f', options={dict(options)!r}' if options else ''}, seed={seed})"
+    changed = _changed(dict(seed=seed, dtype=dtype, device=device, eps=limits.eps, rtol=limits.rtol, atol=limits.atol))
+    report.repeat = f"minidl.gradcheck({kind.__name__}, inputs{', options=...' if options else ''}{changed})"
     return finish(report, raise_error)
 
 
 def finish(report: Report, raise_error: bool) -> Report:
     """The report; or, if the gradient is wrong and an error is wanted, the error that carries it."""
-    if isinstance(report.exception, GradcheckError) and raise_error:
+    if isinstance(report.exception, GradcheckError) and raise_error:  # it has measured nothing
         report.exception.report = report
         raise report.exception
     if not report.ok and raise_error:
@@ -177,7 +186,7 @@ def _examined(forward: Callable, backward: Callable, inputs: list, options: dict
         report = _of_exception(name, seed, failed.error)
     for cause in report.diagnoses:
         if cause.input in subject.values:
-            cause.line = gradient_line(source or backward, list(subject.values).index(cause.input), len(subject.values))
+            cause.line = gradient_line(source or backward, cause.input, list(subject.values), labels)
     return report
 
 
@@ -187,7 +196,7 @@ def examined(examiner: Examiner) -> Report:
         return examiner.run()
     except GradcheckError as unmeasured:
         why = str(unmeasured).removeprefix(f"{examiner.subject.name}: ")
-        return Report(examiner.subject.name, examiner.seed, ok=False, exception=unmeasured,
+        return Report(examiner.subject.name, examiner.seed, ok=False, measured=False, exception=unmeasured,
                       diagnoses=[Cause("unknown", f"cannot be checked here: {why}")])
 
 
@@ -238,6 +247,8 @@ def _is_ours(filename: str) -> bool:
 
 
 def _sequence(who: str, inputs: Any) -> list:
+    if any(isinstance(x, Tensor) for x in (inputs if isinstance(inputs, (tuple, list)) else [inputs])):
+        raise TypeError(f"{who}: the inputs are raw NumPy arrays, got a Tensor: pass x.data, or use minidl.gradcheck")
     if isinstance(inputs, np.ndarray) or not isinstance(inputs, (tuple, list)):
         raise TypeError(f"{who}: inputs must be a list or tuple with one entry for each input of forward, got "
                         f"{type(inputs).__name__}: write [x] for a single one")
@@ -251,6 +262,14 @@ def _labels(who: str, names: Iterable[str] | None, forward: Callable, given: lis
     if len(labels) != len(given) or len(set(labels)) < len(labels):
         raise ValueError(f"{who}: needs one name for each of the {len(given)} inputs, all different, got {labels}")
     return labels
+
+
+DEFAULTS = dict(dtype="float64", device="cpu", max_elements=500, eps=1e-6, rtol=1e-5, atol=1e-7)
+
+
+def _changed(options: Mapping[str, Any]) -> str:
+    """The options that are not the usual ones, for the line that repeats a check; the seed always."""
+    return "".join(f", {name}={value!r}" for name, value in options.items() if name not in DEFAULTS or value != DEFAULTS[name])
 
 
 def _called(function: Callable, otherwise: str) -> str:

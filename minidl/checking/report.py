@@ -84,6 +84,8 @@ class Report:
     name: str
     seed: int
     ok: bool = True
+    measured: bool = True
+    """False where nothing could be measured: then nothing is known, and the first line says why."""
     findings: list[Finding] = field(default_factory=list)
     """The worst five elements: input, index, got, expected, ratio."""
     diagnoses: list[Cause] = field(default_factory=list)
@@ -115,7 +117,7 @@ class Report:
     @property
     def causes(self) -> list[str]:
         """The codes of the likely causes, most likely first; empty when the gradient is right."""
-        return list(dict.fromkeys(cause.code for cause in self.diagnoses))
+        return list(dict.fromkeys(cause.code for cause in self.diagnoses)) if self.measured else []
 
     @property
     def text(self) -> str:
@@ -134,14 +136,20 @@ class Report:
 
     def _verdict(self) -> str:
         counted = f"{self.elements} elements" + (f" and {self.directions} directions" if self.directions else "")
-        kinks = f", {len(self.kinks)} of them at a kink: {self.kinks[:3]}" if self.kinks else ""
+        at_kinks = sum(self.skipped.values())
+        kinks = f", {at_kinks} of them at a kink{f': {self.kinks[:3]}' if self.kinks else ''}" if at_kinks else ""
         beside = f"; {', '.join(self.beside[:3])} also beside the point, away from kinks" if self.beside else ""
         return "\n".join(_wrapped(f"gradients agree: {counted} checked{kinks}{beside}; largest error {self.worst:.2g} of what "
-                                  f"is allowed (seed {self.seed})", "    "))
+                                  f"is allowed (seed {self.seed}){self._without()}", "    "))
+
+    def _without(self) -> str:
+        many = f"{len(self.left_out)} sample{'s' * (len(self.left_out) > 1)}"
+        return f"; {many} left out, as {self.left_out[0]}" if self.left_out else ""
 
     def _lines(self) -> list[str]:
         """First what is wrong and why; then numbers; then, as far as there is room, the picture."""
-        head = [*_wrapped(self._headline()), ""] + self._causes()
+        causes = self._causes()
+        head = [*_wrapped(self._headline()), *([""] if causes else []), *causes]
         numbers = self._numbers()
         tail = [*_wrapped(f"again: {self.repeat}", "       ")] if self.repeat else []
         room = MOST_LINES - len(head) - len(numbers) - len(tail)
@@ -153,16 +161,16 @@ class Report:
     def _headline(self) -> str:
         name = f"{self.name}{self.sample}"
         if not self.wrong:
-            return f"{name}: {self.diagnoses[0].said()}" if self.diagnoses else f"{name}: wrong"
+            return f"{name}: {self.diagnoses[0].said()}{self._without()}"
         parts = [f"{n} at {self.wrong[n]} of {self.checked[n]} checked elements" if self.checked.get(n) and self.wrong[n] else n
                  for n in self.wrong]
         right = [n for n in self.checked if n not in self.wrong]
         agree = f"; {_some(right)} {'agrees' if len(right) == 1 else 'agree'}" if right else ""
-        return f"{name}: the gradient is wrong: {_some(parts)}{agree}"
+        return f"{name}: the gradient is wrong: {_some(parts)}{agree}{self._without()}"
 
     def _causes(self) -> list[str]:
         """The first cause with its formula, the next two without; one line for a cause that several inputs have."""
-        if self.exception is not None and self.diagnoses[0].code == "unknown":
+        if not self.measured or (self.exception is not None and self.diagnoses[0].code == "unknown"):
             return []
         lines: list[str] = []
         alike: dict[str, list[Cause]] = {}

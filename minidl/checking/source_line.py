@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def gradient_line(backward: Callable, position: int, count: int) -> str:
-    """'file.py, line 42: dw = x.T @ dout' for the gradient returned at `position` of `count`; empty where it cannot be told."""
+def gradient_line(backward: Callable, name: str, floating: list[str], names: list[str]) -> str:
+    """'file.py, line 42: dw = x.T @ dout' for the gradient of input `name`; empty where it cannot be told.
+
+    floating: the inputs that have gradients, in order; names: all inputs. A tuple has one gradient for each of either.
+    """
     backward = inspect.unwrap(backward)
     try:
         lines, first = inspect.getsourcelines(backward)
@@ -17,16 +20,19 @@ def gradient_line(backward: Callable, position: int, count: int) -> str:
         return ""
     function = next((node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)), None)
     returned = sorted(_returns(function), key=lambda node: node.lineno) if function else []
-    if not returned or returned[-1].value is None:
+    if function is None or not returned or returned[-1].value is None:
         return ""
     value: ast.expr = returned[-1].value
     node: ast.AST = returned[-1]
-    if isinstance(value, ast.Tuple) and len(value.elts) >= count:
-        node = value = value.elts[position]
-    elif count > 1:
+    if isinstance(value, ast.Tuple):
+        order = {len(names): names, len(floating): floating}.get(len(value.elts))
+        if order is None or any(isinstance(part, ast.Starred) for part in value.elts):
+            return ""
+        node = value = value.elts[order.index(name)]
+    elif len(floating) > 1:
         return ""
-    for name in [n.id for n in ast.walk(value) if isinstance(n, ast.Name)]:
-        assigned = _last_assignment(function, name)  # type: ignore[arg-type]
+    for used in [n.id for n in ast.walk(value) if isinstance(n, ast.Name)]:
+        assigned = _last_assignment(function, used)
         if assigned is not None and (isinstance(value, ast.Name) or _is_filled(assigned)):
             node = assigned
             break

@@ -96,6 +96,7 @@ class PairSubject(Subject):
                  name: str, dtype: Any = np.float64, device: str = "cpu", is_function: bool = False) -> None:
         self.forward, self.backward, self.inputs, self.options, self.names = forward, backward, inputs, dict(options), names
         self.name, self.dtype, self.device, self.is_function = name, np.dtype(dtype), device, is_function
+        self._shapes: dict[str, Any] = {}
         self.backward_remembers = _takes_one(backward)
         self.floating = [is_floating(x) for x in inputs]
         # what the numbers are measured at is what arrives there in the dtype of the check
@@ -167,7 +168,13 @@ class PairSubject(Subject):
 
     def gradients(self, dy: np.ndarray, changed: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
         """A fresh forward and backward in float64 on the CPU."""
-        return self._fresh(dy, changed, np.float64, "cpu")
+        gradients = self._fresh(dy, changed, np.float64, "cpu")
+        for name, g in gradients.items():
+            shape = None if g is None else g.shape
+            if self._shapes.setdefault(name, shape) != shape:
+                raise BrokenRuleError("wrong-shape", f"d{name} has shape {self._shapes[name]} for one dout and {shape} for "
+                                      "another", name)
+        return gradients
 
     def gradients_low(self, dy: np.ndarray) -> dict[str, Any]:
         """A fresh forward and backward in the dtype and on the device of the check."""
@@ -181,7 +188,7 @@ class PairSubject(Subject):
     def _named(self, returned: Any) -> dict[str, Any]:
         """The gradients by the names of their inputs."""
         if isinstance(returned, Mapping):
-            return {name: self._host(returned.get(name, returned.get(f"d{name}"))) for name in self.values}
+            returned = tuple(returned.get(name, returned.get(f"d{name}")) for name in self.values)
         wanted = list(self.values)
         if isinstance(returned, (tuple, list)) and not (isinstance(returned, list) and self._is_one_gradient(returned)):
             gradients = list(returned)
@@ -232,9 +239,10 @@ class PairSubject(Subject):
         self._refuse_changing_backward(arguments, before, result, options)
 
     def _refuse_changing_backward(self, arguments: list, before: list, result: Any, options: dict) -> None:
+        """Two calls of backward, and a whole new one, give the same gradients; nothing that was handed over has changed."""
         dy = np.random.default_rng([0, 1]).standard_normal(int(np.prod(self.y_shape)))
         dout = self._cotangent(dy, self.dtype, self.device)
-        first = self._named(self._pull(dout, result, arguments, self.copied_options()))
+        first = self._named(self._pull(dout, result, arguments, options))
         self._refuse_written(arguments, before, "backward")
         if is_array(dout) and not np.array_equal(to_numpy(dout), to_numpy(self._cotangent(dy, self.dtype, self.device))):
             raise BrokenRuleError("mutates-input", "backward wrote into dout, which another branch of a network may share: "
@@ -248,7 +256,7 @@ class PairSubject(Subject):
 
     def _second(self, dout: Any, result: Any, arguments: list, options: dict) -> dict[str, Any]:
         try:
-            return self._named(self._pull(dout, result, arguments, self.copied_options()))
+            return self._named(self._pull(dout, result, arguments, options))
         except Exception as error:
             raise BrokenRuleError("not-deterministic", "a second backward on the same cache failed: backward used up what "
                                   f"forward had saved ({type(error).__name__}: {error})") from error

@@ -11,10 +11,11 @@ from itertools import product
 import numpy as np
 
 from minidl.checking.point import Point
-from minidl.checking.slopes import measure
+from minidl.checking.slopes import measure, step_of
 
 MOST_OUTPUTS = 32
-BESIDE = 1e-4
+BESIDE = 1e-4  # how far the elements are parted, in parts of their size
+SAME = 1e-5  # sums that are alike, in parts of the largest share
 
 
 @dataclass
@@ -57,19 +58,22 @@ def _equal(point: Point, elements: list[tuple[str, int]]) -> list[list[tuple[str
 
 
 def _wrong(point: Point, o: int, group: list[tuple[str, int]], eps: float) -> Tie | None:
+    value = float(point.values[group[0][0]].reshape(-1)[group[0][1]])
+    h = step_of(value, eps)
+
     def output(t: float) -> np.ndarray:
         return point.outputs(_moved(point, group, [t] * len(group)))[o : o + 1]
 
-    slope = measure(output, eps)
+    slope = measure(output, h)
     if slope.kinked is not None or not np.isfinite(slope.value).all():
         return None
     one = np.zeros(point.y.size)
     one[o] = 1.0
     got, total = _shares(point, group, one), float(slope.value[0])
-    tolerance = 1e-5 * max(1.0, abs(total), *map(abs, got)) + float(slope.rounding[0])
+    tolerance = SAME * max(1.0, abs(total), *map(abs, got)) + float(slope.rounding[0])
     if abs(sum(got) - total) <= tolerance:
         return None
-    beside = [_slope_beside(point, o, group, move, eps) for move in _moves(len(group))]
+    beside = [_slope_beside(point, o, group, [max(1.0, abs(value)) * m for m in move], h) for move in _moves(len(group))]
     if min(beside) - tolerance <= sum(got) <= max(beside) + tolerance:
         return None
     index = tuple(int(j) for j in np.unravel_index(o, point.y_shape)) if point.y_shape else ()
@@ -91,10 +95,10 @@ def _moved(point: Point, group: list[tuple[str, int]], steps: list[float]) -> di
     return moved
 
 
-def _slope_beside(point: Point, o: int, group: list[tuple[str, int]], move: list[float], eps: float) -> float:
+def _slope_beside(point: Point, o: int, group: list[tuple[str, int]], move: list[float], h: float) -> float:
     """How output o moves with all of the group, from where each of them has been moved a little."""
-    up, down = (point.outputs(_moved(point, group, [m + t for m in move]))[o] for t in (eps, -eps))
-    return float((up - down) / (2 * eps))
+    up, down = (point.outputs(_moved(point, group, [m + t for m in move]))[o] for t in (h, -h))
+    return float((up - down) / (2 * h))
 
 
 def _shares(point: Point, group: list[tuple[str, int]], one: np.ndarray) -> list[float]:

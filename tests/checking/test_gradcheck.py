@@ -96,7 +96,7 @@ def test_a_wrong_gradient_hides_behind_no_kink():
 
 def test_where_most_elements_sit_on_kinks_the_check_goes_a_little_beside_the_point():
     report = gradcheck(ops.relu, np.zeros(5))
-    assert report.skipped == {"x0": 5} and report.beside == ["x0"] and report.elements == 10
+    assert report.skipped == {"x0": 5} and report.beside == ["x0"] and report.elements == 5
 
     class Doubled(type_named("ReLU")):  # type: ignore[misc]
         def backward(self, dy):
