@@ -24,7 +24,7 @@ def writable_folder(path: Path, option: str) -> bool:
         raise UserError(f"{option}: {path} is a file, but must be a folder; choose another name") from None
     except OSError as error:
         raise UserError(f"{option}: cannot make the folder {path} ({reason(error)}); "
-                        f"choose another place with {option} DIR") from None
+                        f"choose another {'place with --out DIR' if option == '--out' else option}") from None
     _prove_writable(path, option)
     return new
 

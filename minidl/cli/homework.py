@@ -10,13 +10,16 @@ Each task is checked in a process of its own, with limits on time and memory. Ea
 reference, so that a mistake costs its own points only.
 
 Exit status: 0 all points of what ran (list, start, grade: done); 1 points were lost (grade: a submission could not be
-judged); 2 wrong usage or an unusable file.
+judged: it does not load, is missing, or is there several times); 2 wrong usage or an unusable file (with --gradescope it is
+written as 0 points, and the status is 1).
 """
 import argparse
 import os
+import shutil
 import sys
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from minidl.cli.arguments import at_least, between, place
 from minidl.cli.errors import UserError
@@ -31,7 +34,8 @@ HELP = "homework: tasks, hints, checks and points"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`minidl homework list | start | check | grade`"""
-    actions = parser.add_subparsers(title="what to do", metavar="WHAT", dest="action", required=True)
+    actions = parser.add_subparsers(title="what to do", metavar="WHAT", dest="action", required=True,
+                                    parser_class=_complete(type(parser)))
 
     def action(name: str, text: str) -> argparse.ArgumentParser:
         sub = actions.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".", allow_abbrev=False)
@@ -47,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = action("check", "check a file, task by task")
     check.add_argument("file", metavar="FILE", type=place, help="your file, such as hw3_convolution.py")
     check.add_argument("--task", metavar="NAME", help="only this task")
-    check.add_argument("--hint", metavar="K", type=between(1, 3), nargs="?", const=1,
+    check.add_argument("--hint", metavar="K", type=_hint_number, nargs="?", const=1,
                        help="check nothing, but show hint K of --task (default: the first; there are 3)")
     check.add_argument("--mine", action="store_true", help="earlier tasks are yours, too, not taken from the reference")
     check.add_argument("--homework", metavar="N", type=at_least(1), help="which homework, where the name does not say it")
@@ -61,6 +65,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     grade.add_argument("--homework", metavar="N", type=at_least(1), help="only this homework (default: what the files are for)")
     grade.add_argument("--jobs", metavar="N", type=at_least(1), default=1, help="submissions checked at a time (default: 1)")
     _add_limits(grade)
+
+
+def _complete(kind: type[argparse.ArgumentParser]) -> type[argparse.ArgumentParser]:
+    """A parser that refuses what is left over itself: the topmost one would point to its own help."""
+    class Complete(kind):  # type: ignore[misc, valid-type]
+        def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+            found, rest = super().parse_known_args(args, namespace)
+            if rest:
+                self.error(f"unrecognized arguments: {' '.join(rest)}")
+            return found, rest
+
+    return Complete
+
+
+def _hint_number(text: str) -> int:
+    if not text.removeprefix("-").isdigit():
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 3, or nothing, got {text!r}: FILE comes before, the task "
+                                         "after --task, as in `minidl homework check FILE --task NAME --hint`")
+    return between(1, 3)(text)
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -133,20 +156,24 @@ def _check(args: argparse.Namespace) -> int:
     from minidl.cli.files import write_json
     from minidl.homework.grading import check_file, gradescope, record
     from minidl.homework.runner import clean
-    homework = _homework_of(args)
+    try:
+        homework = _homework_of(args)
+    except UserError as error:
+        _tell_gradescope(args, error)
     if args.hint is not None or args.task is not None:
         task = _task(homework, args)
         if args.hint is not None:
             return _hint(task, args)
     _check_outputs(args)
-    console = _console()
+    console = _Screen()
     path = args.file.resolve()
     console.print(f"checking {clean(str(path))}", style="bold")
     console.print(f"{homework.source.title.rstrip('.')}\n")
-    told = set[str]()  # a file that does not load is told once
+    told = set[str]()  # that a file does not load, or that there is no GPU, is told once
 
     def tell(task: "TaskResult") -> None:
-        _print_task(console, task, told)
+        later = task.name != homework.source.tasks[0].name
+        _print_task(console, task, told, "with --mine, an earlier task of yours may be to blame" if args.mine and later else "")
 
     result = check_file(path, homework, [args.task] if args.task else [], args.mine, _limits(args), tell)
     for option, form in ((args.json, record), (args.gradescope, gradescope)):
@@ -156,13 +183,27 @@ def _check(args: argparse.Namespace) -> int:
     return 0 if result.points == result.of else 1
 
 
+def _tell_gradescope(args: argparse.Namespace, error: UserError) -> NoReturn:
+    """The same error; where results are for Gradescope, they are 0 points with its message, and count as points lost."""
+    if args.gradescope is not None:
+        from minidl.cli.files import write_json
+        from minidl.homework.grading import gradescope_of
+        _check_outputs(args)
+        write_json(args.gradescope, gradescope_of(0, str(error)))
+        raise UserError(str(error), 1) from None
+    raise error
+
+
 def _homework_of(args: argparse.Namespace) -> "Homework":
     from minidl.cli.files import reason
     from minidl.homework.catalog import homeworks
-    from minidl.homework.grading import homework_of
+    from minidl.homework.grading import IN_NAME, homework_of
     if not args.file.is_file():
-        what = "is a folder; name the file in it" if args.file.is_dir() else "is not there; is the name right?"
+        what = "is a folder; name the file in it" if args.file.is_dir() else f"is not there; {_beside(args.file)}"
         raise UserError(f"FILE: {args.file} {what}")
+    if args.file.suffix == ".ipynb":
+        raise UserError(f"FILE: {args.file} is a notebook; export it with `jupyter nbconvert --to script {args.file}`, and "
+                        f"check {args.file.with_suffix('.py')}")
     try:
         found = homework_of(args.file)
     except OSError as error:
@@ -171,9 +212,21 @@ def _homework_of(args: argparse.Namespace) -> "Homework":
         return _numbered(args.homework)
     if found is None:
         numbers = ", ".join(str(homework.number) for homework in homeworks())
+        if named := IN_NAME.search(args.file.stem):
+            raise UserError(f"FILE: {args.file}: there is no homework {named[1]}; add --homework N (there are {numbers})")
         raise UserError(f"FILE: {args.file} does not say which homework it is, by its name (hw3_convolution.py) or by a line "
                         f"`# minidl homework 3`; add --homework N (there are {numbers})")
     return found
+
+
+def _beside(path: Path) -> str:
+    """What somebody may have meant who named a file that is not there."""
+    from contextlib import suppress
+    with suppress(OSError):
+        names = sorted(other.name for other in path.parent.iterdir() if other.suffix in (".py", ".ipynb"))
+        if names:
+            return f"is the name right? {path.parent} has {', '.join(names[:5])}{' and more' * (len(names) > 5)}"
+    return "is the name right?"
 
 
 def _task(homework: "Homework", args: argparse.Namespace) -> Any:
@@ -189,7 +242,6 @@ def _task(homework: "Homework", args: argparse.Namespace) -> Any:
 
 
 def _hint(task: Any, args: argparse.Namespace) -> int:
-    import textwrap
     print(textwrap.fill(f"{task.name}, hint {args.hint} of {len(task.hints)}: {task.hints[args.hint - 1]}", 100))
     if args.hint < len(task.hints):
         print(f"the next one: minidl homework check {args.file} --task {task.name} --hint {args.hint + 1}")
@@ -211,37 +263,73 @@ def _limits(args: argparse.Namespace) -> "Limits":
     return Limits(args.time, args.memory)
 
 
-def _console() -> Any:
-    """Colours where a terminal is; lines are left to the terminal to fold, and brackets are brackets."""
-    from rich.console import Console
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+class _Screen:
+    """Colours where a terminal is; brackets are brackets; letters that the output does not have become question marks."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        self.console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.width = max(60, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+    def print(self, text: str = "", style: str = "") -> None:
+        encoding = getattr(self.console.file, "encoding", None) or "utf-8"
+        self.console.print(text.encode(encoding, "replace").decode(encoding), style=style)
+
+    def message(self, text: str, by: int) -> None:
+        """What a check says, indented, in lines of at most `width`."""
+        self.print("\n".join(line for paragraph in _paragraphs(text) for line in self._filled(paragraph, by)))
+
+    def _filled(self, line: str, by: int) -> list[str]:
+        spaces = " " * (by + len(line) - len(line.lstrip()))
+        return textwrap.wrap(line.lstrip(), self.width, initial_indent=spaces, subsequent_indent=spaces + "    ",
+                             break_on_hyphens=False) or [""]
 
 
+def _paragraphs(text: str) -> list[str]:
+    """The lines, those joined again that the doctor has broken because a word more would not have fitted in."""
+    joined: list[str] = []
+    last = ""
+    for line in text.splitlines():
+        word = line.split(maxsplit=1)[:1]
+        if word and len(last) <= WIDTH < len(last) + 1 + len(word[0]):
+            joined[-1] += " " + line.strip()
+        else:
+            joined.append(line)
+        last = line
+    return joined
+
+
+WIDTH = 100  # the doctor's
 STYLES = {"passed": "green", "lost": "red", "not run": "yellow"}
 
 
-def _print_task(console: Any, task: "TaskResult", told: set[str]) -> None:
+def _print_task(console: _Screen, task: "TaskResult", told: set[str], blame: str) -> None:
     of, not_run = task.count("passed", "lost"), task.count("not run")
     got = task.count("passed")
     console.print(f"{task.name}: {got} of {of} points" + (f"; {not_run} NOT RUN" if not_run else ""),
                   style="bold green" if got == of and of else "bold")
+    here = {""}  # what is the same for several parts is told once
     for part, verdict in task.parts:
         word = "passed" if verdict.status == "passed" else verdict.status.upper()
         console.print(f"  {word:<7} {part.points}  {part.title}", style=STYLES[verdict.status])
-        if verdict.message and verdict.message not in told:
-            console.print(_indented(verdict.message, 13))
-        if verdict.message.startswith("the file does not load"):
+        if verdict.message not in (here | told):
+            console.message(verdict.message, 6)
+        here.add(verdict.message)
+        if verdict.status == "not run" or verdict.message.startswith("the file does not load"):
             told.add(verdict.message)
+    if blame and task.count("lost"):
+        console.print(f"  {blame}")
     if task.output:
-        console.print("  the file printed (its last lines):\n" + _indented(task.output, 6), style="dim")
+        lines = "\n".join(f"      {_cut(line)}" for line in task.output.splitlines())
+        console.print(f"  the file printed (its last lines):\n{lines}", style="dim")
     console.print()
 
 
-def _indented(text: str, by: int) -> str:
-    return "\n".join(" " * by + line if line else "" for line in text.splitlines())
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDTH else f"{line[:WIDTH]} ... {len(line) - WIDTH} more characters"
 
 
-def _print_total(console: Any, result: "FileResult", args: argparse.Namespace) -> None:
+def _print_total(console: _Screen, result: "FileResult", args: argparse.Namespace) -> None:
     all_of_them = result.points == result.of
     console.print(result.summary(), style="bold green" if all_of_them and result.of else "bold")
     lost = [task.name for task in result.tasks if task.count("lost")]
@@ -271,11 +359,12 @@ def _grade(args: argparse.Namespace) -> int:
 
     def tell(row: "Row") -> None:
         done.append(row)
-        what = row.result.summary() if row.result else row.status
+        what = "; ".join(filter(None, [row.result.summary(), row.note])) if row.result else row.status
         print(f"[{len(done)}/{len(rows)}] {clean(' '.join(f'{row.student}: {what}'.split()))}", file=sys.stderr, flush=True)
 
     grade(rows, args.jobs, _limits(args), tell)
     write_text(args.csv, table(rows), "--csv")
-    failed = sum(row.failed for row in rows)
-    print(f"wrote {args.csv}: {len(rows)} submissions" + (f", {failed} of them not judged" if failed else ""))
+    failed = sum(not row.judged for row in rows)
+    print(f"wrote {args.csv}: {len(rows)} submission{'s' * (len(rows) != 1)}"
+          + (f", {failed} of them not judged: the column status says why" if failed else ""))
     return 1 if failed else 0

@@ -154,7 +154,7 @@ def in_case(what: str) -> Iterator[None]:
 def shown(x: object, most: int = 80) -> str:
     """x on one line, in at most so many letters, as Python's own numbers are shown: 2.79, not np.float64(2.79)."""
     try:
-        with np.printoptions(legacy="1.25"):  # type: ignore[arg-type]
+        with np.printoptions(legacy="1.25"):
             text = " ".join(repr(x).split())
     except Exception:  # a student's own __repr__
         text = f"a {type(x).__name__}"

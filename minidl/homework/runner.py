@@ -131,7 +131,7 @@ class _Child:
         """Whether time was up, and the exit status."""
         single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         environment = os.environ | single | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1",
-                                             "MPLBACKEND": "Agg"}
+                                             "PYTHONIOENCODING": "utf-8:backslashreplace", "MPLBACKEND": "Agg"}
         process = subprocess.Popen([sys.executable, "-P", "-B", "-c", BOOT, str(PACKAGE), json.dumps(job)], cwd=room,
                                    env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    start_new_session=True)

@@ -25,7 +25,7 @@ def homework(capsys, *arguments):
 
 
 def test_the_page_names_only_options_that_there_are():
-    page = (Path(__file__).parents[2] / "docs" / "homework.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "homework.md").read_text().replace("nbconvert --to", "")
     help_texts = "".join(subprocess.run([sys.executable, "-m", "minidl", "homework", action, "--help"], capture_output=True,
                                         text=True, check=True).stdout for action in ("list", "start", "check", "grade"))
     assert set(re.findall(r"--[a-z]+", page)) <= set(re.findall(r"--[a-z]+", help_texts))
@@ -71,6 +71,7 @@ def test_start_leaves_nothing_where_it_cannot_write(toy, tmp_path, capsys):
     status, _, err = homework(capsys, "start", 9, tmp_path / "file")
     assert status == 2
     assert "is a file, but must be a folder" in err
+    assert "DIR DIR" not in homework(capsys, "start", 9, tmp_path / "file" / "below")[2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "installed"]
 
 
@@ -91,6 +92,12 @@ def test_start_leaves_nothing_where_it_cannot_write(toy, tmp_path, capsys):
     (["check", "hw9_toy.py", "--json", "hw9_toy.py"], "must not be replaced"),
     (["check", "hw9_toy.py", "--json", "no/where.json"], "there is no folder no"),
     (["check", "other.py"], "does not say which homework it is"),
+    (["check", "hw7_x.py"], "there is no homework 7; add --homework N (there are 9)"),
+    (["check", "nothing.py"], "is the name right? . has hw7_x.py, hw9.ipynb, hw9_toy.py, other.py"),
+    (["check", "hw9.ipynb"], "is a notebook; export it with `jupyter nbconvert --to script hw9.ipynb`, and check hw9.py"),
+    (["check", "hw9_toy.py", "other.py"], "unrecognized arguments: other.py\nSee `minidl homework check --help`."),
+    (["check", "--hint", "hw9_toy.py", "--task", "double"], "`minidl homework check FILE --task NAME --hint`"),
+    (["check", "hw9_toy.py", "--hint", "double"], "`minidl homework check FILE --task NAME --hint`"),
     (["check", "hw9_toy.py", "--time", "0"], "must be at least 1"),
     (["grade", "."], "required: --csv"),
     (["grade", "nowhere", "--csv", "x.csv"], "DIR: nowhere is not a folder"),
@@ -100,11 +107,22 @@ def test_wrong_usage_is_one_line_and_status_2(toy, handed_in, monkeypatch, capsy
     folder = handed_in().parent
     (folder / "other.py").write_text("x = 1\n")
     (folder / "empty").mkdir()
+    (folder / "hw7_x.py").write_text("x = 1\n")
+    (folder / "hw9.ipynb").write_text("{}")
+    before = sorted(folder.iterdir())
     monkeypatch.chdir(folder)
     status, out, err = homework(capsys, *arguments)
     assert (status, out) == (2, "")
     assert words in err and "Traceback" not in err
-    assert sorted(path.name for path in folder.iterdir()) == ["empty", "hw9_toy.py", "other.py"]
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that not even root can read")
+def test_a_file_that_cannot_be_read_is_told(toy, tmp_path, capsys):
+    path = tmp_path / "hw9_toy.py"
+    path.symlink_to("/proc/self/mem")
+    status, out, err = homework(capsys, "check", path)
+    assert (status, out) == (2, "") and f"FILE: cannot read {path} (" in err
 
 
 # --- check -----------------------------------------------------------------------------------------------------------
@@ -117,8 +135,8 @@ def test_check_prints_the_path_first_then_tasks_and_the_total_of_what_ran(toy, h
     assert status == 1
     assert lines[0] == f"checking {path}"
     assert "double: 1 of 3 points" in lines and "quadruple: 1 of 1 points; 1 NOT RUN" in lines
-    assert re.search(r"  LOST    2  doubles\n {13}double\(x \(2, 3\)\)\[\d, \d\]: got ", out)
-    assert "  NOT RUN 1  also on a GPU\n             device 'cuda' needs CuPy" in out
+    assert re.search(r"  LOST    2  doubles\n {6}double\(x \(2, 3\)\), at \[\d, \d\]: got ", out)
+    assert "  NOT RUN 1  also on a GPU\n      device 'cuda' needs CuPy" in out
     assert "hello [red]" in out
     assert lines[-2] == "2 of 4 points of what ran; 1 point NOT RUN"
     assert lines[-1] == f"a hint: minidl homework check {path} --task double --hint"
@@ -155,7 +173,7 @@ def test_a_file_that_does_not_load_is_told_once(toy, handed_in, capsys):
     status, out, _ = homework(capsys, "check", handed_in(top="x = (1,"))
     assert status == 1
     assert out.count("SyntaxError") == 1 and "in line 1: x = (1," in out
-    assert out.splitlines()[-1] == "0 of 5 points"
+    assert out.splitlines()[-1] == "0 of 4 points of what ran; 1 point NOT RUN"
 
 
 @pytest.mark.parametrize(("name", "arguments"), [
@@ -171,6 +189,65 @@ def test_which_homework_follows_from_the_marker_line(toy, tmp_path, capsys):
     assert status == 1 and "Homework 9" in out
 
 
+def test_the_marker_line_wins_over_the_name(tmp_path, capsys):
+    path = tmp_path / "hw3_other.py"
+    path.write_text("# minidl homework 4\n")
+    status, out, _ = homework(capsys, "check", path, "--task", "max_pool", "--hint")
+    assert status == 0 and "max_pool, hint 1 of 3" in out
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("gone.py", "is not there; is the name right?"), ("other.py", "does not say which homework it is"), (".", "is a folder")])
+def test_gradescope_is_told_of_a_file_that_cannot_be_judged(toy, tmp_path, capsys, name, words):
+    (tmp_path / "other.py").write_text("x = 1\n")
+    status, _, err = homework(capsys, "check", tmp_path / name, "--gradescope", tmp_path / "results.json")
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert status == 1 and words in err  # run_autograder takes 1 for points that were lost
+    assert result["score"] == 0 and result["output"].startswith("FILE: ") and words in result["output"]
+
+
+def test_what_several_parts_say_is_told_once_per_task(toy, tmp_path, capsys):
+    path = tmp_path / "hw9_toy.py"
+    path.write_text(toy.stub())
+    out = homework(capsys, "check", path)[1]
+    assert out.count("LOST") == 3 and out.count("double is not written yet") == 1
+
+
+def test_mine_says_of_later_tasks_that_an_earlier_one_may_be_to_blame(toy, handed_in, capsys):
+    path = handed_in(double="return x")
+    out = homework(capsys, "check", path, "--mine")[1]
+    assert out.count("with --mine, an earlier task of yours may be to blame") == 1
+    assert "earlier task" not in homework(capsys, "check", handed_in(quadruple="return x"))[1]
+
+
+@pytest.mark.parametrize(("columns", "most"), [(None, 100), ("70", 70), ("20", 60)])
+def test_long_messages_are_folded_and_long_lines_that_it_printed_cut(toy, handed_in, capsys, monkeypatch, columns, most):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    path = handed_in(double="print('noise' * 200)\nraise ValueError('so many words ' * 30)")
+    lines = homework(capsys, "check", path)[1].splitlines()[2:]
+    assert f"      {'noise' * 20} ... 900 more characters" in lines
+    told = [line for line in lines if "words" in line]
+    assert most - 10 < max(map(len, told)) <= most and all(line.startswith("      ") for line in told)
+
+
+def test_what_the_doctor_has_folded_is_folded_anew():
+    from minidl.cli.homework import _paragraphs
+    first = "likely cause: scale. " + "word " * 15
+    assert _paragraphs(f"{first}xy\n    longer than what was left\n\n  x[0]: got 1\n  x[1]: got 2") == [
+        f"{first}xy longer than what was left", "", "  x[0]: got 1", "  x[1]: got 2"]
+
+
+def test_letters_that_the_output_does_not_have_become_question_marks(toy, handed_in):
+    script = ("import sys; from pathlib import Path; from minidl.homework import catalog; catalog.FOLDER = Path(sys.argv[1]);"
+              "from minidl.cli.main import main; sys.exit(main(['homework', 'check', sys.argv[2], '--task', 'double']))")
+    command = [sys.executable, "-c", script, str(toy.folder.parent), str(handed_in(double="print('gr\xfcn'); return x + x"))]
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL,
+                          env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and b"gr?n" in done.stdout
+
+
 def test_the_forms_for_programs(toy, handed_in, tmp_path, capsys):
     path = handed_in(double="return x + 1")
     status, _, _ = homework(capsys, "check", path, "--json", tmp_path / "r.json", "--gradescope", tmp_path / "results.json")
@@ -181,7 +258,7 @@ def test_the_forms_for_programs(toy, handed_in, tmp_path, capsys):
     assert [part["status"] for task in record["tasks"] for part in task["parts"]] == ["lost", "passed", "passed", "not run"]
     result = json.loads((tmp_path / "results.json").read_text())
     assert result["score"] == 2 == sum(test["score"] for test in result["tests"])
-    assert sum(test["max_score"] for test in result["tests"]) == 5
+    assert sum(test["max_score"] for test in result["tests"]) == 4  # of what ran, as the total says
     assert [test["status"] for test in result["tests"]] == ["failed", "passed", "passed", "failed"]
     assert result["tests"][3]["output"].startswith("NOT RUN: ")
     assert "double(x (2, 3))" in result["tests"][0]["output"]
@@ -205,33 +282,43 @@ def class_of_students(toy, handed_in, tmp_path):
     """Folders and files, good and bad."""
     right, wrong, broken = (handed_in(**put).read_text() for put in ({}, {"double": "return x"}, {"top": "x = ("}))
     folder = tmp_path / "class"
-    for name, text in (("alice/hw9_toy.py", right), ("bob/hw9_toy.py", wrong), ("carol/hw9_toy.py", broken),
+    for name, text in (("alice/hw9_toy.py", right), ("alice/hw9_toy_final.py", wrong), ("alice_hw9_toy.py", wrong),
+                       ("bob/hw9_toy.py", wrong), ("carol/hw9_toy.py", broken), ("judy_hw9.ipynb", "{}"),
+                       ("karl/inner/hw9_toy.py", right), ("hw9_toy (1).py", right), ("hw9_toy_lena.py", right),
                        ("=cmd()/hw9_toy.py", right), ("dave_hw9_toy.py", right), ("erin.py", "# minidl homework 9\n" + wrong),
                        ("frank/notes.txt", ""), ("grace/a_hw9.py", right), ("grace/b_hw9.py", right),
                        ("heidi/hw9_toy.py", right), ("heidi/old_hw9.py", wrong), ("heidi/helper.py", ""),
-                       ("ivan/hw9_toy.py", "import os; os._exit(0)"), ("__MACOSX/hw9_toy.py", right), (".hidden.py", right)):
+                       ("ivan/hw9_toy.py", "import os; os._exit(0)"), ("mona/hw9.zip", ""),
+                       ("__MACOSX/hw9_toy.py", right), (".hidden.py", right)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    (folder / "nils_hw9_toy.py").symlink_to("nowhere")
     return folder
 
 
-@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_grade_writes_a_line_for_everybody(class_of_students, tmp_path, capsys, jobs):
     status, out, err = homework(capsys, "grade", class_of_students, "--csv", tmp_path / "points.csv", "--jobs", jobs)
-    assert status == 0
-    assert "10 submissions" in out
+    assert status == 1  # some were not judged
+    assert "wrote" in out and "16 submissions, 7 of them not judged" in out
     rows = {row["student"]: row for row in csv.DictReader((tmp_path / "points.csv").read_text().splitlines())}
-    assert list(rows) == ["'=cmd()", "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan"]
+    assert list(rows) == ["'=cmd()", "alice", "bob", "carol", "class", "dave", "erin", "frank", "grace", "heidi", "ivan",
+                          "judy", "karl", "lena", "mona", "nils"]
     assert list(rows["alice"].values()) == ["alice", str(class_of_students / "alice" / "hw9_toy.py"), "hw9_toy", "3", "1",
-                                            "4", "4", "1", "all points"]
+                                            "4", "4", "1",
+                                            "all points; not judged: alice/hw9_toy_final.py, alice_hw9_toy.py"]
     got = {name: (row["total"], row["of"], row["status"]) for name, row in rows.items()}
     assert got["bob"] == got["erin"] == ("1", "4", "points lost")
-    assert got["carol"][:2] == got["ivan"][:2] == ("0", "5")
+    assert got["carol"][:2] == got["ivan"][:2] == ("0", "4")  # of what the others could get here
     assert got["carol"][2].startswith("the file does not load: SyntaxError")
     assert got["frank"] == ("", "", "no file for a homework")
-    assert got["grace"] == ("0", "5", "several files: a_hw9.py, b_hw9.py; leave one")
-    assert got["heidi"] == ("4", "4", "all points")
-    assert "alice: 4 of 4 points of what ran; 1 point NOT RUN" in err and "[10/10]" in err
+    assert got["grace"] == ("0", "4", "several files: grace/a_hw9.py, grace/b_hw9.py; leave one")
+    assert got["heidi"] == ("4", "4", "all points; not judged: heidi/old_hw9.py")
+    assert got["judy"][2] == "judy_hw9.ipynb is a notebook; export it: jupyter nbconvert --to script judy_hw9.ipynb"
+    assert got["karl"] == got["lena"] == got["class"] == ("4", "4", "all points")
+    assert got["mona"][2] == "mona/hw9.zip is no Python file; unpack it"
+    assert got["nils"][2].endswith("nils_hw9_toy.py cannot be read: No such file or directory")
+    assert "alice: 4 of 4 points of what ran; 1 point NOT RUN; not judged: alice/hw9_toy_final.py" in err and "[16/16]" in err
 
 
 def test_grade_says_what_it_could_not_judge_and_goes_on(class_of_students, toy, tmp_path, capsys, monkeypatch):
@@ -243,8 +330,9 @@ def test_grade_says_what_it_could_not_judge_and_goes_on(class_of_students, toy, 
             raise RuntimeError("the checker did not start")
         return check_file(path, *arguments, **options)
     monkeypatch.setattr(grading, "check_file", fails_for_bob)
-    for name in ("=cmd()", "carol", "frank", "grace", "heidi", "ivan"):
-        shutil.rmtree(class_of_students / name)
+    for path in class_of_students.iterdir():
+        if path.name not in ("bob", "dave_hw9_toy.py"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     status, out, _ = homework(capsys, "grade", class_of_students, "--csv", tmp_path / "points.csv")
     assert status == 1 and "1 of them not judged" in out
     rows = {row["student"]: row for row in csv.DictReader((tmp_path / "points.csv").read_text().splitlines())}
@@ -254,9 +342,10 @@ def test_grade_says_what_it_could_not_judge_and_goes_on(class_of_students, toy, 
 
 def test_grade_of_one_homework_takes_a_lone_file_by_any_name(toy, handed_in, tmp_path, capsys):
     path = handed_in(name="solution_of_mine.py")
-    status, _, _ = homework(capsys, "grade", path.parent.parent / "student", "--csv", tmp_path / "a.csv", "--homework", 9)
+    status, out, _ = homework(capsys, "grade", path.parent.parent / "student", "--csv", tmp_path / "a.csv", "--homework", 9)
     assert status == 0
     assert (tmp_path / "a.csv").read_text().splitlines()[1].endswith("4,4,1,all points")
+    assert out == f"wrote {tmp_path / 'a.csv'}: 1 submission\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="Ctrl-C is a signal on POSIX")

@@ -64,6 +64,17 @@ CORRECT = [(name, path) for name in HOMEWORKS for path in sorted(folder_of(name)
 MISTAKES = [(name, index) for name in HOMEWORKS for index in range(len(mistakes_of(name)))]
 
 
+def planted(homework, index, old, new):
+    """The solution with a mistake; fails with the mistake's name where it is not clear what is to be replaced."""
+    count = homework.source.text.count(old)
+    if count != 1:
+        task = mistakes_of(homework.name)[index][0]
+        pytest.fail(f"hw{homework.number}/mistakes.py, MISTAKES[{index}] (of {task}): its `old` occurs {count} times in "
+                    f"solution.py, hints included, and must occur once: {'take more lines into' if count else 'correct'} it, "
+                    f"got {old!r:.200}", pytrace=False)
+    return homework.source.text.replace(old, new)
+
+
 def first_of_each_task(cases):
     """The plain suite plants one mistake per task; `-m slow` plants the others."""
     seen = set()
@@ -162,9 +173,46 @@ def test_there_are_right_answers_and_mistakes_enough(name):
 def test_a_planted_mistake_loses_points_and_is_told(name, index, tmp_path):
     homework = HOMEWORKS[name]
     task, old, new, says = mistakes_of(name)[index]
-    assert homework.source.text.count(old) == 1, "what is replaced must occur exactly once in solution.py"
     path = tmp_path / homework.file_name
-    path.write_text(homework.source.text.replace(old, new))
+    path.write_text(planted(homework, index, old, new))
     found = judge(homework, path, [task])
     assert lost(found), f"{new!r} costs no points"
     assert re.search(re.escape(says), lost(found)), f"{says!r} is not said of {new!r}, but:\n{lost(found)}"
+
+
+@pytest.mark.parametrize(("old", "words"), [
+    ("for", r"hw4/mistakes.py, MISTAKES\[2\] \(of max_pool\): its `old` occurs \d+ times .* hints included, .* more lines"),
+    ("nowhere", "occurs 0 times .* correct it")])
+def test_a_mistake_that_has_no_one_place_is_told_by_name(old, words):
+    with pytest.raises(pytest.fail.Exception, match=words):
+        planted(HOMEWORKS["hw4_pooling_and_norm"], 2, old, "")
+
+
+def test_a_lost_gradient_is_repeated_by_the_homeworks_command_and_names_what_is_wrong(tmp_path):
+    for name, task, old, new, says in (
+            ("hw2_softmax", "softmax", "return y * (dy", "return 2 * y * (dy",
+             "x of shape (4, 3): softmax: the gradient is wrong"),
+            ("hw4_pooling_and_norm", "batch_norm", "    M = dy.size // dy.shape[1]\n", "    M = len(dy)\n",
+             "batch_norm: the gradient is wrong"),
+            ("hw3_convolution", "col2im", "(padded, padding)\n", "(padded, padding) / 2\n",
+             "and col2im: the gradient is wrong")):
+        path = tmp_path / "mine.py"
+        text = HOMEWORKS[name].source.text
+        at = text.rindex(old)
+        path.write_text(text[:at] + new + text[at + len(old):])
+        told = lost(judge(HOMEWORKS[name], path, [task]))
+        assert says in told and f"again: minidl homework check mine.py --task {task}" in told
+        assert "minidl.check_backward" not in told
+
+
+def test_where_forward_is_wrong_backward_says_so_without_a_table(tmp_path):
+    homework, path = HOMEWORKS["hw4_pooling_and_norm"], tmp_path / "mine.py"
+    path.write_text(homework.source.text.replace(".sum(axis=(2, 3)) / count[i, j]\n", ".sum(axis=(2, 3))\n"))
+    told = judge(homework, path, ["avg_pool"])[2][1].message
+    assert "mend forward first" in told and "again: " in told
+    assert "allowed:" not in told and "where in" not in told
+
+
+def test_the_last_hint_of_dense_names_the_bias():
+    task = next(task for task in HOMEWORKS["hw6_training"].source.tasks if task.name == "dense")
+    assert "conv.bias" in task.hints[2] and "dtype" in task.hints[2]

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.homework.parts import close, part, refuses
+from minidl.homework.parts import close, in_case, part, refuses, shown
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 
@@ -25,15 +25,15 @@ def test_close_takes_what_is_equal(got, expected):
     (X[:1], X, "got shape"),
     (np.array([1, 2]), np.array([1.0, 2.0]), "got integers .dtype int64., expected floats"),
     (np.array([1.0]), np.array([True]), "got floats .dtype float64., expected booleans"),
-    (X + np.array([[0, 0, 0], [0, 0.5, 0.1]]), X, r"f\(x\)\[1, 1\]: got 5.5, expected 5; 2 of 6 numbers differ"),
+    (X + np.array([[0, 0, 0], [0, 0.5, 0.1]]), X, r"f\(x\), at \[1, 1\]: got 5.5, expected 5; 2 of 6 numbers differ"),
     (5.5, 5.0, r"f\(x\): got 5.5, expected 5$"),
-    ([np.nan, 1.0], np.array([0.0, 1.0]), r"f\(x\)\[0\]: got nan, expected 0"),
+    ([np.nan, 1.0], np.array([0.0, 1.0]), r"f\(x\), at \[0\]: got nan, expected 0"),
     ([0.0, 1.0], np.array([np.nan, 1.0]), "got 0, expected nan"),
     ([np.inf], np.array([-np.inf]), "got inf, expected -inf"),
     ([np.inf, 1.0], np.array([1.0, 1.0]), "got inf, expected 1"),
     ([1e-8], np.array([0.0]), "expected 0"),
-    ([1, 3], np.array([1, 2]), r"\[1\]: got 3, expected 2"),
-    ([True, True], np.array([True, False]), r"\[1\]: got True, expected False"),
+    ([1, 3], np.array([1, 2]), r"at \[1\]: got 3, expected 2"),
+    ([True, True], np.array([True, False]), r"at \[1\]: got True, expected False"),
     ([[1.0], [1.0, 2.0]], X, "got list .* expected an array of numbers"),
     ("abc", X, "got str 'abc', expected an array of numbers"),
     ({"y": X}, X, "expected an array of numbers"),
@@ -88,3 +88,15 @@ def test_a_function_that_is_not_written_refuses_nothing():
 def test_points_are_whole(points):
     with pytest.raises(ValueError, match="points must be an integer of at least 1"):
         part("double", points, "doubles")
+
+
+def test_numbers_are_shown_as_pythons_own():
+    assert shown([np.float64(2.79), (np.int64(3), True)]) == "[2.79, (3, True)]"
+    assert shown("x" * 100, 20) == "'xxxxxxxxxxxxxxxx..."
+
+
+def test_a_case_stands_before_what_the_doctor_says_and_keeps_the_report():
+    with pytest.raises(AssertionError, match=r"^x of shape \(2,\): forward/backward: the gradient is wrong") as raised, \
+            in_case("x of shape (2,)"):
+        minidl.check_backward(lambda x: (x**2, x), lambda dy, x: dy * x, [np.array([1.0, 2.0])])
+    assert raised.value.report.text.startswith("x of shape (2,): ")

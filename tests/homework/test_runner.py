@@ -28,7 +28,7 @@ def test_a_right_file_gets_all_points_of_what_ran(toy, handed_in):
 def test_it_is_the_file_that_is_judged_and_not_the_reference(toy, handed_in):
     result = check_file(handed_in(double="return x + 1"), toy)
     assert result.points == 2  # 1 + 1 is twice 1; and quadruple, for which double is taken from the reference
-    assert result.tasks[0].parts[0][1].message.startswith("double(x (2, 3))[")
+    assert result.tasks[0].parts[0][1].message.startswith("double(x (2, 3)), at [")
 
 
 def test_the_stub_gets_nothing_and_says_what_is_not_written(toy, tmp_path):
@@ -81,7 +81,7 @@ RARER = [
      ["passed", "passed"], ""),
     ("import subprocess; subprocess.Popen(['sleep', '99']); return x + x", ["passed", "passed"], ""),
     ("class E(Exception):\n    def __str__(self): return 1 / 0\nraise E",
-     ["lost", "lost"], "E: \nin line 8, in double: raise E"),
+     ["lost", "lost"], "E\nin line 8, in double: raise E"),
     ("raise ValueError('x' * 10**7)", ["lost", "lost"], " characters ..."),
 ]
 
@@ -109,14 +109,14 @@ def test_trouble_in_a_function_ends_in_a_verdict(toy, handed_in, body, expected,
     ("x = '\\0'", ""),
     ("from minidl.homework.hw3_convolution import solution", "belongs to those who check: write the functions yourself"),
 ])
-def test_a_file_that_does_not_load_gets_0_of_all_points_and_is_not_tried_again(toy, handed_in, top, words):
+def test_a_file_that_does_not_load_gets_0_of_what_others_can_get_and_is_not_tried_again(toy, handed_in, top, words):
     path = handed_in(top=top)
     if not words:
         path.write_bytes(b"x = '\0'\n" + path.read_bytes())
     start = time.monotonic()
     result = check_file(path, toy, limits=Limits(3))
     assert time.monotonic() - start < 6  # the second task is not tried
-    assert (result.points, result.of + result.not_run) == (0, 5)
+    assert (result.points, result.of, result.not_run) == (0, 4, 1)
     assert result.load_error.startswith("the file does not load")
     assert words in result.load_error
 
@@ -219,6 +219,15 @@ def test_a_missing_function_is_told_by_name(toy, handed_in):
     path = handed_in()
     path.write_text(path.read_text().replace("def double", "def doubel"))
     assert run_task(path, toy, "double").verdicts[0].message == "the file defines no double; was it renamed or deleted?"
+
+
+def test_a_missing_backward_is_told_by_name_through_the_doctor(toy, handed_in):
+    (toy.folder / "checks.py").write_text(toy.folder.joinpath("checks.py").read_text().replace(
+        "    close(hw.double(x), 2 * x, f\"double(x {x.shape})\")\n",
+        "    from minidl import check_backward\n"
+        "    check_backward(lambda x: (2 * x, None), lambda dy, _: hw.double_backward(dy), [x])\n"))
+    message = run_task(handed_in(), toy, "double").verdicts[0].message
+    assert message == "the file defines no double_backward; was it renamed or deleted?"
 
 
 def test_the_same_random_numbers_every_time(toy, handed_in):

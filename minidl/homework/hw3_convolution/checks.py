@@ -6,7 +6,7 @@ import numpy as np
 
 import minidl
 from minidl import check_backward
-from minidl.homework.parts import close, part, refuses
+from minidl.homework.parts import close, part, refuses, shown
 
 
 def padded_by_loops(x, padding):
@@ -89,7 +89,7 @@ def _(hw, ref, rng):
         call = f"output_size({size}, {kernel}, stride={stride}, padding={padding})"
         got = hw.output_size(size, kernel, stride=stride, padding=padding)
         if isinstance(got, bool) or not isinstance(got, (int, np.integer)):
-            raise AssertionError(f"{call}: must be an integer, which can be a shape, got {got!r} ({type(got).__name__}): "
+            raise AssertionError(f"{call}: must be an integer, which can be a shape, got {shown(got)} ({type(got).__name__}): "
                                  "// divides without a remainder")
         close(got, expected, call)
     close(hw.output_size(6, 3), 4, "output_size(6, 3), with the default stride 1 and padding 0")

@@ -3,7 +3,7 @@ import numpy as np
 
 import minidl
 from minidl import nn, ops
-from minidl.homework.parts import close, part, refuses
+from minidl.homework.parts import close, in_case, part, refuses, shown
 
 VGG_A = [[(3, 64)], [(3, 128)], [(3, 256)] * 2, [(3, 512)] * 2, [(3, 512)] * 2]
 VGG_B = [[(3, 64)] * 2, [(3, 128)] * 2, [(3, 256)] * 2, [(3, 512)] * 2, [(3, 512)] * 2]

@@ -4,8 +4,9 @@ You write stochastic gradient descent as the papers have it, a rate that falls i
 errors of a net; and you use it as AlexNet, VGG and FCN were used: on ten crops, densely over larger images, and pixel by pixel.
 It goes with lesson 3 (`lessons/03_plain_against_residual.py`), whose loop is short.
 
-Use `minidl.nn`, `minidl.ops`, `minidl.no_grad` and NumPy. The ready-made optimizers, schedules, metrics and loops of minidl do
-not fit: here the rules are the papers', and the arguments differ on purpose.
+Use `minidl.nn`, `minidl.ops`, `minidl.no_grad` and NumPy. Operations take PyTorch's `dim`, as in ops.softmax(x, dim=1); array
+methods take NumPy's `axis`. The ready-made optimizers, schedules, metrics and loops of minidl do not fit: here the rules are
+the papers', and the arguments differ on purpose.
 
 Check your file with: minidl homework check hw6_training.py
 
@@ -213,8 +214,9 @@ def ten_crop_probabilities(net, images, height, width):
 #: hint What does a unit of the first linear layer see? A convolution whose kernel is as large as the whole map sees the same.
 #: hint A map is flattened channel by channel, and each channel row by row. So a row of the weight, (C * H * W,), becomes a
 #:      kernel (C, H, W) by one reshape. The next linear layers see the channels of one place: kernels of 1x1.
-#: hint conv = nn.Conv2d(C, layer.out_features, (H, W)); conv.weight = nn.Parameter(layer.weight.data reshaped), which copies;
-#:      then C, H, W = layer.out_features, 1, 1. With a mirror image: images[..., ::-1]; mean of the scores over axes 2 and 3.
+#: hint conv = nn.Conv2d(C, layer.out_features, (H, W)); conv.weight = nn.Parameter(layer.weight.data reshaped) and conv.bias =
+#:      nn.Parameter(layer.bias.data): both copy, and keep the dtype, which need not be that of a new layer; then C, H, W =
+#:      layer.out_features, 1, 1. With a mirror image: images[..., ::-1]; mean of the scores over axes 2 and 3.
 def as_convolutions(classifier, map_shape):
     """The classifier as a net of convolutions that slides over larger maps (VGG, section 3.2; FCN, section 3.1)
 

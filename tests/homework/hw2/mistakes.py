@@ -42,9 +42,9 @@ MISTAKES = [
      "the mean of the slopes to both sides"),
     ("numeric_gradient", "        x[i] = before\n", "", "the others must stay"),
     ("numeric_gradient", "    here = np.sum(f(x) * dy)\n", "    here = np.sum(f(x))\n",
-     "kinks[0, 1]: got True, expected False"),
+     "kinks, at [0, 1]: got True, expected False"),
     ("numeric_gradient", "        kinks[i] = abs(right - left) > 1e-5 * (1 + abs(right) + abs(left))\n", "",
-     "kinks[0, 0]: got False, expected True"),
+     "kinks, at [0, 0]: got False, expected True"),
     ("numeric_gradient", "        right = (np.sum(f(x) * dy) - here) / eps\n        x[i] = before - eps\n"
      "        left = (here - np.sum(f(x) * dy)) / eps\n",
      "        up = f(x)\n        x[i] = before - eps\n        down = f(x)\n"

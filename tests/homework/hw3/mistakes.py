@@ -79,7 +79,7 @@ MISTAKES = [
     # an average in place of the sum
     ("col2im", "    return pad_backward(padded, padding)\n", "    return pad_backward(padded, padding) / (KH * KW)\n", "scale"),
     ("col2im", "    cols = cols.reshape(C, KH, KW, N, OH, OW)\n",
-     "    cols = cols.reshape(KH, KW, C, N, OH, OW).transpose(2, 0, 1, 3, 4, 5)\n", "gradient of x"),
+     "    cols = cols.reshape(KH, KW, C, N, OH, OW).transpose(2, 0, 1, 3, 4, 5)\n", "the gradient is wrong: x at"),
     ("col2im", "2 * padding), cols.dtype)", "2 * padding))", "dtype float64"),
 
     ("conv_matrix", f"    return {Y_AS_IMAGES}", "    return Y.reshape(N, F, OH, OW), (x.shape",

@@ -34,7 +34,7 @@ MISTAKES = [
     ("max_pool", """        rows, columns = slice(i * stride, i * stride + KH), slice(j * stride, j * stride + KW)
         window""", """        rows, columns = slice(i * KH, i * KH + KH), slice(j * KW, j * KW + KW)
         window""", "cannot reshape"),
-    ("max_pool", "np.divmod(winner[:, :, i, j], KW)", "np.divmod(winner[:, :, i, j], KW)[::-1]", "gradient of x"),
+    ("max_pool", "np.divmod(winner[:, :, i, j], KW)", "np.divmod(winner[:, :, i, j], KW)[::-1]", "the gradient is wrong: x at"),
     # the last window may not stick out
     ("max_pool", "    OH, OW = (H - KH) // stride + 1, (W - KW) // stride + 1\n",
      "    OH, OW = -(-(H - KH) // stride) + 1, -(-(W - KW) // stride) + 1\n", "cannot reshape"),
@@ -89,7 +89,7 @@ def max_pool_backward(dy, cache):
     ("lrn", LRN_FORWARD_WINDOW, LRN_FORWARD_WINDOW.replace("max(0, c - n // 2)", "c - n // 2"), "lrn_forward(x"),
     # an even window that is longer on the other side
     ("lrn", LRN_FORWARD_WINDOW, LRN_FORWARD_WINDOW.replace(*OTHER_SIDE), "n=4"),
-    ("lrn", LRN_BACKWARD_WINDOW, LRN_BACKWARD_WINDOW.replace(*OTHER_SIDE), "gradient of x"),
+    ("lrn", LRN_BACKWARD_WINDOW, LRN_BACKWARD_WINDOW.replace(*OTHER_SIDE), "the gradient is wrong: x at"),
 
     # mean and variance taken for constants
     ("batch_norm", DX_HAT, "    dx_hat = dy", "missing-statistics-path"),
@@ -145,7 +145,7 @@ def max_pool_backward(dy, cache):
     ("dropout", FACTOR, "    factor = (np.random.random(x.shape) >= p) / (1 - p)\n", "default_rng(seed)"),
     ("dropout", "        return x, 1.0\n", "        return x * (1 - p), 1.0\n", "training=False"),
     ("dropout", "    if not training:\n        return x, 1.0\n", "", "training=False"),
-    ("dropout", "    return dy * cache\n", "    return dy\n", "gradient of x"),
+    ("dropout", "    return dy * cache\n", "    return dy\n", "the gradient is wrong: x at"),
     ("dropout", "    return dy * cache\n", "    return dy * (cache > 0)\n", "scale"),
     # another mask than forward's
     ("dropout", "    return dy * cache\n", "    return dy * (np.random.random(dy.shape) > 0.5)\n", "not-deterministic"),
