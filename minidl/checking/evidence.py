@@ -11,7 +11,7 @@ from minidl.checking.slopes import step_of
 
 CLOSE = 2e-5
 MOST_OUTPUTS = 600  # for questions that ask backward for one output at a time
-BUDGET = 1.5  # seconds for questions that call the forward again and again
+BUDGET = 3.0  # seconds for questions that call the forward again and again
 FEW = 12  # elements on which an expensive hypothesis is tried first
 
 

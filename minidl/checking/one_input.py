@@ -6,7 +6,7 @@ import numpy as np
 from minidl.checking.evidence import Evidence
 from minidl.checking.picture import Picture
 from minidl.checking.point import Point
-from minidl.checking.referee import complex_step, settled
+from minidl.checking.referee import Question, complex_step, settled
 from minidl.checking.report import Finding
 from minidl.checking.slopes import Expected, Slope, central, step_of
 
@@ -111,7 +111,7 @@ class OneInput:
         if far_off and len(self.findings) >= SETTLED and expected.low == expected.high:
             return expected.value
         h = step_of(float(self.point.values[self.name].reshape(-1)[i]), self.limits.eps)
-        return settled(self.point, self.name, direction, h, got, expected, dy, rtol, self.atol)
+        return settled(Question(self.point, self.name, direction, h, dy, got, expected, rtol, self.atol))
 
     def _note(self, got: float, expected: Expected) -> None:
         """Remembers how close to the limit an accepted comparison came."""
@@ -155,8 +155,9 @@ class OneInput:
             if expected.accepts(got, self.limits.rtol, self.limits.atol):
                 self._note(got, expected)
                 continue
-            wanted = settled(self.point, self.name, direction, self.limits.eps, got, expected, dy, self.limits.rtol,
-                             self.limits.atol, may_jump=False)
+            question = Question(self.point, self.name, direction, self.limits.eps, dy, got, expected, self.limits.rtol,
+                                self.limits.atol)
+            wanted = settled(question, may_jump=False)
             if wanted is not None:
                 return got, wanted
         return None

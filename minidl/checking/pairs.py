@@ -3,6 +3,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ def check_backward(forward: Callable, backward: Callable, inputs: Any, *, option
     given = _sequence("check_backward", inputs)
     labels = _labels("check_backward", names, forward, given)
     limits = check_limits("check_backward", seed, eps, rtol, atol, max_elements, 8)
-    report = _examined(forward, backward, given, dict(options or {}), labels, _name(forward), reference, seed, limits,
-                       precision("check_backward", dtype, device), device, is_function=False)
+    how = How(seed, limits, precision("check_backward", dtype, device), device)
+    report = _examined(Pair(forward, backward, _name(forward)), given, dict(options or {}), labels, how, reference)
     called = f"{_called(forward, 'forward')}, {_called(backward, 'backward')}"
     shown = ", ".join(f"{key!r}: {value!r:.40}" for key, value in (options or {}).items())
     more = (f", options={{{shown}}}" if len(shown) < 120 else ", options=...") if shown else ""
@@ -91,7 +92,7 @@ def check(subject: Any, *, like: Any = None, samples: Callable | None = None, re
         if unfit:
             left_out.append(f"sample {n}: {unfit}")
             continue
-        report = run(inputs, options, seed, precision("check", dtype, device), device)
+        report = run(inputs, options, How(seed, Limits(), precision("check", dtype, device), device))
         report.sample = f" (sample {n}: {_described(inputs, options)})"
         reports.append(report)
         if progress:
@@ -111,12 +112,11 @@ def check_function(function: Any, inputs: list, *, options: Mapping[str, Any] | 
                    limits: Limits, dtype: Any, device: str, raise_error: bool) -> Report:
     """gradcheck of a Function class or instance: its forward and backward on raw arrays, with the kernels that serve them."""
     labels = names or input_names(function, len(inputs))
-    forward, backward = function_pair(function, options or {})
-    kind: Any = function if isinstance(function, type) else type(function)
-    report = _examined(forward, backward, inputs, {}, labels, kind.__name__, None, seed, limits,
-                       precision("gradcheck", dtype, device), device, is_function=True, source=kind.backward)
+    pair = _pair_of(function, options or {})
+    how = How(seed, limits, precision("gradcheck", dtype, device), device)
+    report = _examined(pair, inputs, {}, labels, how, reference=None)
     changed = _changed(dict(seed=seed, dtype=dtype, device=device, eps=limits.eps, rtol=limits.rtol, atol=limits.atol))
-    report.repeat = f"minidl.gradcheck({kind.__name__}, inputs{', options=...' if options else ''}{changed})"
+    report.repeat = f"minidl.gradcheck({pair.name}, inputs{', options=...' if options else ''}{changed})"
     return finish(report, raise_error)
 
 
@@ -173,20 +173,41 @@ def find_operation(like: Any) -> type[Function]:
 # --- one pair, one point ---------------------------------------------------------------------------------------------
 
 
-def _examined(forward: Callable, backward: Callable, inputs: list, options: dict, labels: list[str], name: str,
-              reference: Callable | None, seed: int, limits: Limits, dtype: np.dtype, device: str, is_function: bool,
-              source: Callable | None = None) -> Report:
-    subject = PairSubject(forward, _tried(backward), inputs, options, labels, name, dtype, device, is_function)
+@dataclass(frozen=True)
+class Pair:
+    """A forward and its backward; `source`: where its lines stand, if that is not backward itself."""
+
+    forward: Callable
+    backward: Callable
+    name: str
+    is_function: bool = False
+    source: Callable | None = None
+
+
+@dataclass(frozen=True)
+class How:
+    """How a pair is checked: the seed, what may differ, and where and in which dtype backward runs."""
+
+    seed: int
+    limits: Limits
+    dtype: np.dtype
+    device: str
+
+
+def _examined(pair: Pair, inputs: list, options: dict, labels: list[str], how: How, reference: Callable | None) -> Report:
+    """One pair at one point."""
+    subject = PairSubject(pair.forward, _tried(pair.backward), inputs, options, labels, pair.name, how.dtype, how.device,
+                          pair.is_function)
     if not subject.values:
-        raise ValueError(f"{name}: there is nothing to check: no input is floating (integers are passed on as they are)")
+        raise ValueError(f"{pair.name}: there is nothing to check: no input is floating (integers are passed on as they are)")
     right = None if reference is None else lambda: reference(*subject.arguments(), **subject.copied_options())
     try:
-        report = examined(Examiner(subject, seed, limits, right))
+        report = examined(Examiner(subject, how.seed, how.limits, right))
     except _BackwardError as failed:
-        report = _of_exception(name, seed, failed.error)
+        report = _of_exception(pair.name, how.seed, failed.error)
     for cause in report.diagnoses:
         if cause.input in subject.values:
-            cause.line = gradient_line(source or backward, cause.input, list(subject.values), labels)
+            cause.line = gradient_line(pair.source or pair.backward, cause.input, list(subject.values), labels)
     return report
 
 
@@ -288,23 +309,25 @@ def _name(forward: Callable) -> str:
 def _pair_runner(pair: Any, reference: Callable | None) -> Callable:
     forward, backward = pair
 
-    def run(inputs: tuple, options: dict, seed: int, dtype: np.dtype, device: str) -> Report:
+    def run(inputs: tuple, options: dict, how: How) -> Report:
         labels = input_names(forward, len(inputs))
-        return _examined(forward, backward, list(inputs), options, labels, _name(forward), reference, seed, Limits(), dtype,
-                         device, is_function=False)
+        return _examined(Pair(forward, backward, _name(forward)), list(inputs), options, labels, how, reference)
 
     return run
 
 
 def _function_runner(kind: type[Function], reference: Callable | None) -> Callable:
-    def run(inputs: tuple, options: dict, seed: int, dtype: np.dtype, device: str) -> Report:
-        forward, backward = function_pair(kind, options)
+    def run(inputs: tuple, options: dict, how: How) -> Report:
         right = None if reference is None else lambda *arrays: reference(*arrays, **options)
-        labels = input_names(kind, len(inputs))
-        return _examined(forward, backward, list(inputs), {}, labels, kind.__name__, right, seed, Limits(), dtype, device,
-                         is_function=True, source=kind.backward)
+        return _examined(_pair_of(kind, options), list(inputs), {}, input_names(kind, len(inputs)), how, right)
 
     return run
+
+
+def _pair_of(function: Any, options: Mapping[str, Any]) -> Pair:
+    """A Function class, or an instance, as a pair."""
+    kind: Any = function if isinstance(function, type) else type(function)
+    return Pair(*function_pair(function, options), kind.__name__, is_function=True, source=kind.backward)
 
 
 def _unfit(subject: Any, inputs: tuple, options: Mapping[str, Any]) -> str:

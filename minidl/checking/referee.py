@@ -5,6 +5,7 @@ where slopes jump. So a disagreement is looked at with larger and smaller steps,
 takes one, and beside the point. `settled` gives what the gradient should be, or None if the one that came may be right.
 """
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,51 +14,66 @@ from minidl.checking.slopes import Expected, central
 
 STEPS = (64.0, 8.0, 1.0, 1 / 8, 1 / 64, 1 / 512, 1 / 4096, 1 / 32768, 1 / 262144)
 COMPLEX_STEP = 1e-30
-NUDGES, NUDGE = 16, 1e-4
-JUMP = 0.02
+NUDGES, NUDGE = 16, 1e-4  # so many points beside the point, so far away in parts of the largest element
+JUMP = 0.02  # a smooth slope changes by less over a nudge, in parts of what it is made of
 
 
-def settled(point: Point, name: str, direction: np.ndarray, h: float, got: float, expected: Expected, dy: np.ndarray,
-            rtol: float, atol: float, may_jump: bool = True) -> float | None:
-    """The best value for dy . slope along `direction`; None if `got` may be right.
+@dataclass(frozen=True)
+class Question:
+    """What a disagreement is about: dy . slope along a direction of one input, measured with step h, and what backward gave."""
+
+    point: Point
+    name: str
+    direction: np.ndarray
+    h: float
+    dy: np.ndarray
+    got: float
+    expected: Expected
+    rtol: float
+    atol: float
+
+
+def settled(q: Question, may_jump: bool = True) -> float | None:
+    """What dy . slope is; None if what backward gave may be right.
 
     `may_jump`: also if the slope jumps about the point, and `got` is one of its values there.
     """
-    if not np.isfinite(got):
-        return expected.value
+    if not np.isfinite(q.got):
+        return q.expected.value
     with np.errstate(all="ignore"):
-        value, doubt, jumps = _over_steps(point, name, direction, h, got, expected, dy, rtol, atol)
+        value, doubt, jumps = _over_steps(q)
         if value is None or jumps:
             return None
-        if expected.low != expected.high:
-            return None if may_jump and _may_jump(point, name, direction, h, got, dy, expected) else expected.value
-        exact = complex_step(point, name, direction, dy, expected.terms)
-        if exact is not None and abs(exact - value) <= 3 * doubt + 1e-6 * expected.terms + rtol * abs(value):
-            value, doubt = exact, (rtol * abs(exact) + atol + 1e-12 * expected.terms) / 3
-        if abs(got - value) <= 3 * doubt:
+        if q.expected.low != q.expected.high:
+            return None if may_jump and _may_jump(q) else q.expected.value
+        terms = q.expected.terms
+        exact = complex_step(q.point, q.name, q.direction, q.dy, terms)
+        if exact is not None and abs(exact - value) <= 3 * doubt + 1e-6 * terms + q.rtol * abs(value):
+            value, doubt = exact, (q.rtol * abs(exact) + q.atol + 1e-12 * terms) / 3
+        if abs(q.got - value) <= 3 * doubt:  # doubt: by how much the two steps that agree best differ
             return None
-        return None if may_jump and _may_jump(point, name, direction, h, got, dy, expected) else value
+        return None if may_jump and _may_jump(q) else value
 
 
-def _over_steps(point: Point, name: str, direction: np.ndarray, h: float, got: float, expected: Expected, dy: np.ndarray,
-                rtol: float, atol: float) -> tuple[float | None, float, bool]:
+def _over_steps(q: Question) -> tuple[float | None, float, bool]:
     """(value, how far it may be off, whether it grows like a jump's): None for value if `got` fits at one of the steps."""
-    line, base = point.line(name, direction), abs(got - expected.value)
+    line, base = q.point.line(q.name, q.direction), abs(q.got - q.expected.value)
     found = []
     for factor in STEPS:
-        slope, rounding = central(line, factor * h)
-        value, noise = float(dy @ slope), float(abs(dy) @ rounding)
+        slope, rounding = central(line, factor * q.h)
+        value, noise = float(q.dy @ slope), float(abs(q.dy) @ rounding)
         if not np.isfinite(value):
             continue
         found.append((value, noise))
-        if abs(got - value) <= rtol * abs(value) + atol + noise and noise < 0.3 * base:
+        # it must fit by its value: noise as large as the disagreement would excuse anything
+        if abs(q.got - value) <= q.rtol * abs(value) + q.atol + noise and noise < 0.3 * base:
             return None, 0.0, False
     if len(found) < 2:
-        return expected.value, 0.0, False
+        return q.expected.value, 0.0, False
     pairs = [(abs(a - b) + n, b) for (a, _), (b, n) in zip(found, found[1:])]
     doubt, value = min(pairs)
     growths = [b / a if a else 0.0 for (a, _), (b, _) in zip(found, found[1:])]
-    jumps = sum(abs(g - 8) < 0.1 for g in growths) >= len(growths) - 1 and len(growths) > 2
+    jumps = sum(abs(g - 8) < 0.1 for g in growths) >= len(growths) - 1 and len(growths) > 2  # a jump over a step 1/8 as long
     return value, doubt, jumps
 
 
@@ -78,22 +94,22 @@ def complex_step(point: Point, name: str, direction: np.ndarray, dy: np.ndarray,
     return exact if exact or not terms else None  # 0: the imaginary part was dropped on the way
 
 
-def _may_jump(point: Point, name: str, direction: np.ndarray, h: float, got: float, dy: np.ndarray, expected: Expected) -> bool:
+def _may_jump(q: Question) -> bool:
     """Whether the slope jumps about the point (at three equal elements, say), and `got` lies among its values beside it."""
-    x, rng = point.values[name], np.random.default_rng(0)
+    x, rng = q.point.values[q.name], np.random.default_rng(0)
     size = max(1.0, float(abs(x).max(initial=0.0)))
-    seen = [expected.low, expected.high]
+    seen = [q.expected.low, q.expected.high]
     for _ in range(NUDGES):
         beside = x + NUDGE * size * rng.uniform(-1, 1, x.shape)
         try:
-            there = Point(point.subject, {**point.moved, name: beside})
+            there = Point(q.point.subject, {**q.point.moved, q.name: beside})
         except Exception:
             continue
         with np.errstate(all="ignore"):
-            value = float(dy @ central(there.line(name, direction), h)[0])
+            value = float(q.dy @ central(there.line(q.name, q.direction), q.h)[0])
         if np.isfinite(value):
             seen.append(value)
-    if max(seen) - min(seen) <= JUMP * max(expected.terms, abs(max(seen)), abs(min(seen))):
+    if max(seen) - min(seen) <= JUMP * max(q.expected.terms, abs(max(seen)), abs(min(seen))):
         return False
     slack = 1e-3 * (max(seen) - min(seen))
-    return min(seen) - slack <= got <= max(seen) + slack
+    return min(seen) - slack <= q.got <= max(seen) + slack

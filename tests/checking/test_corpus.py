@@ -32,7 +32,8 @@ CHOSEN = {  # by hypothesis, mistakes that it names; without one, those that are
     "constant_factor": ["linear-scales_the_bias_as_well", "repeat-averages_the_copies"],
     "exchanged_axes": ["transpose-reverses_all_axes", "channels_last_flatten-reshapes_and_leaves_the_channels_last"],
     "reversed_in_space": ["flip-turns_all_axes", "cumsum-forgets_to_turn_back", "correlate-kernel_gradient_reversed"],
-    "one_sample": ["weighted_square-weights_see_the_last_sample", "max_over_time-puts_dout_into_the_first_sample"],
+    "one_sample": ["weighted_square-weights_see_the_last_sample", "max_over_time-puts_dout_into_the_first_sample",
+                   "relu-returns_inside_the_loop"],
     "exchanged_axes_of_dout": ["conv2d-reshapes_dout_without_transposing_it"],
     "shifted": ["concat-second_part_starts_one_too_early", "pad-cuts_at_the_end_only"],
     "one_share_only": ["repeat-keeps_the_last_copy", "repeat-takes_every_first_copy", "diff-second_slice_overwrites",
@@ -40,8 +41,9 @@ CHOSEN = {  # by hypothesis, mistakes that it names; without one, those that are
     "wrong_at_the_edges": ["im2col-stops_one_window_early"],
     "wrong_for_windows_at_the_edges": ["avg_pool2d-never_counts_the_padding",
                                        "max_pool2d-misses_windows_in_the_last_row_and_column"],
-    "statistics_path": ["center-takes_the_mean_as_constant", "center-adds_the_mean_of_dout",
-                        "center-forgets_the_count_in_the_mean", "layer_norm-takes_the_mean_for_given",
+    "statistics_path": ["center-takes_the_mean_as_constant", "l2_normalize-forgets_to_sum_over_the_row",
+                        "center-adds_the_mean_of_dout", "center-forgets_the_count_in_the_mean",
+                        "layer_norm-takes_the_mean_for_given",
                         "unseen-standardise-columns-goes_through_the_mean_but_not_the_deviation",
                         "batch_norm-adds_the_mean_instead_of_subtracting_it", "var-forgets_to_subtract_the_mean",
                         "cross_entropy-only_the_score_of_the_label"],
@@ -52,9 +54,11 @@ CHOSEN = {  # by hypothesis, mistakes that it names; without one, those that are
     "nothing_at_some": ["huber-nothing_outside_delta"],
     "": ["negate-negates_dout_in_place", "power-counts_in_float32", "mse-scales_the_cached_error", "mse-half_of_it",
          "add-returns_one_gradient_for_two_inputs", "reshape-flattens_the_gradient", "sum-returns_dout_unexpanded",
-         "matmul-exchanges_the_gradients", "multiply-forgets_to_sum", "pad-does_not_cut", "correlate_strided-leaves_the_padding_on",
-         "max_pool2d-crops_dx_to_what_the_windows_cover", "matmul_batched-returns_the_gradient_of_b_transposed",
-         "add-nothing_for_the_second", "max-only_a_single_maximum_gets_dout", "log-multiplies_instead_of_dividing"],
+         "matmul-exchanges_the_gradients", "multiply-forgets_to_sum", "pad-does_not_cut",
+         "correlate_strided-leaves_the_padding_on", "max_pool2d-crops_dx_to_what_the_windows_cover",
+         "matmul_batched-returns_the_gradient_of_b_transposed", "add-nothing_for_the_second",
+         "max-only_a_single_maximum_gets_dout",
+         "log-multiplies_instead_of_dividing"],
 }
 NOT_IN_THE_CORPUS = {"wrong_places", "factor_at_some"}  # test_doctor.py has a mistake for each
 pytestmark = pytest.mark.cpu("raw NumPy pairs, as students write them")
@@ -134,6 +138,11 @@ def test_a_hypothesis_names_its_mistake(hypothesis, name, monkeypatch):
     report = judged(case)
     assert report.causes[:1] == [case.code], report.text
     assert hypothesis in found or not hypothesis
+
+
+def test_windows_that_reach_over_the_edge_are_told_from_those_that_lie_along_it():
+    case = next(case for case in MISTAKES if str(case) == "avg_pool2d-never_counts_the_padding")
+    assert "whose windows reach over the edge" in " ".join(judged(case).text.split())
 
 
 @pytest.mark.slow

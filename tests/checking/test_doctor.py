@@ -582,7 +582,8 @@ def test_samples_that_are_left_out_are_said():
         yield (rng.standard_normal(4),), {"slope": 0.1}
 
     report = check((forward, lambda dout, mask: dout * mask), samples=samples)
-    assert report.ok and len(report.left_out) == 1 and "1 sample left out, as sample 1: with options slope" in " ".join(report.text.split())
+    assert report.ok and len(report.left_out) == 1
+    assert "1 sample left out, as sample 1: with options slope" in " ".join(report.text.split())
 
 
 @pytest.mark.parametrize("forward, backward, inputs, options, words", [
@@ -609,7 +610,7 @@ def test_a_kink_beside_the_point_stays_out_of_the_slope():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_range_at_a_kink_is_told_from_below_whatever_the_sign_of_dout(seed):
+def test_the_range_at_a_kink_is_told_from_below_for_dout_of_either_sign(seed):
     report = check_backward(relu, lambda d, x: d * np.where(x == 0, 7, x > 0), [np.array([0.0, 1.0, -1.0])], seed=seed,
                             raise_error=False)
     low, high = report.findings[0].between
@@ -621,3 +622,86 @@ def test_a_gradient_must_be_right_for_both_cotangents():
     first = cotangents(0, 20)[0].reshape(5, 4)
     backward = lambda d, x: 2 * x * first * (first * d).sum() / (first * first).sum()
     assert not check_backward(lambda x: (x**2, x), backward, XWB[:1], raise_error=False).ok
+
+
+def test_a_complex_step_that_does_not_fit_the_measurement_is_not_believed():
+    """Of abs(x) * x it sees half; what is added leaves the measurement few digits."""
+    x = np.array([1.0, -2.0, 0.7])
+    assert check_backward(lambda x: (1e8 + (np.abs(x) * x).sum(), x), lambda d, x: 2 * np.abs(x) * d, [x]).ok
+
+
+def test_shares_at_a_tie_that_are_a_little_off_are_called_ties():
+    backward = lambda d, x: shared(d, x) * np.array([[1.0], [1.003], [1.0]])
+    assert check_backward(max_of_rows, backward, [TIED], raise_error=False).causes == ["ties"]
+
+
+def test_float32_may_lose_what_its_last_place_moves():
+    """x is far from 0, and its mean is taken away: what rounding leaves of x - mean is all that float32 can know."""
+    def forward(x):
+        u = x - x.mean()
+        return u**2, u
+
+    def backward(d, u):
+        g = 2 * d * u
+        return g - g.mean()
+
+    assert check_backward(forward, backward, [1e4 + XWB[0]], dtype="float32").ok
+
+
+def test_the_slice_where_most_is_wrong_is_drawn():
+    def backward(d, x):
+        dx = 2 * x * d
+        dx[1, 2, 1:] = 0
+        return dx
+
+    report = check_backward(lambda x: (x**2, x), backward, arrays((3, 4, 5)), raise_error=False)
+    assert "where in x[1]" in report.text and "    .0000" in report.text.splitlines()
+
+
+def test_lines_are_counted_as_an_editor_counts_them():
+    report = check_backward(linear, drops_a_column, XWB, raise_error=False)
+    assert f"line {drops_a_column.__code__.co_firstlineno + 2}: dw[:, 2] = 0" in report.text
+
+
+def test_the_axes_that_must_be_summed_are_named():
+    report = check_backward(linear, lambda d, c: (*linear_backward(d, c)[:2], d), XWB, raise_error=False)
+    assert report.causes == ["broadcast-not-summed"] and "summed over axes (0,) it is right" in " ".join(report.text.split())
+    doubled = check_backward(linear, lambda d, c: (*linear_backward(d, c)[:2], d**3), XWB, raise_error=False)
+    assert doubled.causes[0] == "broadcast-not-summed", "also if the numbers are wrong, too"
+
+
+def test_what_fits_a_cause_by_a_hundredth_does_not_fit_it():
+    backward = lambda d, x: -2 * x * d * (1 + 0.005 * np.sin(9 * x))
+    assert check_backward(lambda x: (x**2, x), backward, XWB[:1], raise_error=False).causes == ["unknown"]
+
+
+def test_of_a_large_input_right_numbers_in_wrong_places_are_found_and_enough_is_measured_for_a_cause():
+    x = np.random.default_rng(0).uniform(-1, 1, (40, 50))
+    square = lambda x: (x**2, x)
+    assert not check_backward(square, lambda d, x: (2 * x * d)[::-1], [x], raise_error=False).ok
+    report = check_backward(square, lambda d, x: 6 * x * d, [x], raise_error=False)
+    assert report.causes == ["scale"] and report.checked["x"] >= 200
+
+
+def test_nan_is_a_wrong_element():
+    report = check_backward(lambda x: (x**2, x), lambda d, x: 2 * x * d * np.where(x == XWB[0][1, 2], np.nan, 1), XWB[:1],
+                            raise_error=False)
+    assert report.wrong == {"x": 1} and report.findings[0].index == (1, 2)
+
+
+def test_jumps_in_a_large_input_are_no_slopes():
+    x = np.random.default_rng(0).standard_normal(900)
+    x[[3, 500]] = 0.0, 2.0
+    assert check_backward(lambda x: (np.floor(x), x), lambda d, x: 0 * d, [x]).ok
+
+
+def test_a_forward_that_is_off_by_a_ten_thousandth_differs_and_one_off_by_rounding_does_not():
+    double = lambda x: (2 * x, None)
+    assert check_backward(double, lambda d, c: 2 * d, XWB[:1], reference=lambda x: 2 * x * (1 + 1e-12)).ok
+    off = check_backward(double, lambda d, c: 2 * d, XWB[:1], reference=lambda x: 2.0002 * x, raise_error=False)
+    assert off.causes == ["forward-differs"]
+
+
+def test_what_is_unknown_comes_after_what_is_known():
+    report = check_backward(linear, spoilt(lambda dx, dw, db: (dx + np.roll(dx, 1), -dw, db)), XWB, raise_error=False)
+    assert report.causes == ["sign", "unknown"]

@@ -313,6 +313,11 @@ def test_what_the_file_prints_is_kept_apart_and_its_end_is_shown(folder, capsys)
     assert json.loads(out)["results"][0]["printed"].startswith("forward\n")
 
 
+def test_of_much_that_is_printed_the_end_is_shown(folder, capsys):
+    out, _ = checked(capsys, "for i in range(5000):\n    print(i)\n" + twice(), status=0)
+    assert "printed 5000 lines, the last:" in out and "    | 4999\n" in out
+
+
 def test_the_file_finds_its_neighbours_and_leaves_everything_as_it_was(folder, capsys):
     Path("neighbour.py").write_text("two = 2\n")
     before = sys.path[:], sys.argv, sys.dont_write_bytecode, sys.stdin, sys.stdout, np.geterr(), os.getcwd()

@@ -190,6 +190,12 @@ def test_neighbours_can_be_imported_and_hide_nothing(toy, handed_in):
     assert sorted(path.parent.rglob("*")) == before  # no __pycache__
 
 
+def test_a_neighbour_hides_no_module_that_is_imported_while_functions_run(toy, handed_in):
+    path = handed_in(double="import colorsys; return x + x")
+    (path.parent / "colorsys.py").write_text("raise RuntimeError('the wrong colorsys')\n")
+    assert states(run_task(path, toy, "double")) == ["passed", "passed"]
+
+
 def test_where_a_gpu_works_its_parts_run_too(toy, handed_in, monkeypatch):
     """In a process without a limit on memory, since CUDA takes all addresses there are. This part needs no GPU in truth."""
     monkeypatch.setattr(runner, "no_gpu", lambda: "")

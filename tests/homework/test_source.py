@@ -4,6 +4,7 @@ import ast
 import pytest
 from toy_homework import SOLUTION
 
+from minidl.homework.catalog import homeworks
 from minidl.homework.source import make_stub, parse
 
 TEXT = SOLUTION.lstrip()
@@ -64,3 +65,8 @@ def test_parts_of_an_unknown_task_are_refused(toy):
     checks.write_text(checks.read_text().replace('part("double", 2', 'part("treble", 2'))
     with pytest.raises(ValueError, match="solution.py has no task treble"):
         toy.parts
+
+
+def test_homeworks_come_by_number():
+    numbers = [homework.number for homework in homeworks()]
+    assert numbers == sorted(numbers) and len(numbers) > 1
