@@ -3,15 +3,15 @@
     minidl homework list
     minidl homework start 3
     minidl homework check hw3_convolution.py
-    minidl homework check hw3_convolution.py --task conv_forward --hint
+    minidl homework check hw3_convolution.py --task conv_loops --hint
     minidl homework grade SUBMISSIONS --csv points.csv
 
 Each task is checked in a process of its own, with limits on time and memory. Earlier tasks are taken from the
 reference, so that a mistake costs its own points only.
 
 Exit status: 0 all points of what ran (list, start, grade: done); 1 points were lost (grade: a submission could not be
-judged: it does not load, is missing, or is there several times); 2 wrong usage or an unusable file (with --gradescope it is
-written as 0 points, and the status is 1).
+judged: it does not load, is missing, or is there several times); 2 wrong usage or an unusable file (with --gradescope
+that is written as 0 points, and the status is 1).
 """
 import argparse
 import os
