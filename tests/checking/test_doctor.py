@@ -705,3 +705,11 @@ def test_a_forward_that_is_off_by_a_ten_thousandth_differs_and_one_off_by_roundi
 def test_what_is_unknown_comes_after_what_is_known():
     report = check_backward(linear, spoilt(lambda dx, dw, db: (dx + np.roll(dx, 1), -dw, db)), XWB, raise_error=False)
     assert report.causes == ["sign", "unknown"]
+
+
+def test_a_large_constant_in_the_output_hides_no_mistake_of_a_percent():
+    """What float64 cannot resolve at 1e4 is 2e-5 of a slope of 1; abs takes no complex numbers that could help."""
+    x = XWB[0][0]
+    forward = lambda x: (1e4 + np.abs(x).sum(), x)
+    assert check_backward(forward, lambda dout, x: dout * np.sign(x), [x]).ok
+    assert not check_backward(forward, lambda dout, x: 1.01 * dout * np.sign(x), [x], raise_error=False).ok
