@@ -151,7 +151,7 @@ def test_every_mistake_is_found_and_nine_of_ten_are_named():
     print(f"\n{len(MISTAKES)} mistakes, {len(MISTAKES) - len(missed)} found, {len(MISTAKES) - len(otherwise)} named rightly")
     print("\n".join(otherwise))
     assert not missed
-    assert len(otherwise) <= len(MISTAKES) / 10, "\n".join(otherwise)
+    assert len(otherwise) <= len(MISTAKES) / 50, "\n".join(otherwise)  # promised: a tenth; ten of 699 when last measured
 
 
 @pytest.mark.slow
