@@ -43,7 +43,7 @@ def off_in_low_precision(subject: Subject, cotangents: np.ndarray, gradients: li
                 off[name] = Off("wrong-shape", f"{where} d{name} has shape {low[name].shape}, but {want.shape} in float64")
                 continue
             allowed = RTOL * abs(want) + OF_LARGEST * float(abs(want).max(initial=0.0)) + MOVES * moved[name]
-            for index in zip(*np.nonzero(~(abs(low[name] - want) <= allowed))):
+            for index in np.argwhere(~(abs(low[name] - want) <= allowed)):
                 place = tuple(int(i) for i in index)
                 why = f"d{name} is right in float64, but off by more than rounding {where}"
                 one = off.setdefault(name, Off("unknown", why))
