@@ -12,7 +12,7 @@ def _no_stand_in_for_students(request, monkeypatch):
     """In the second run this process has a stand-in for a GPU, and the students' processes have none: so nobody has."""
     if request.config.option.stand_in:
         for module in (grading, runner):
-            monkeypatch.setattr(module, "no_gpu", lambda: "device 'cuda' needs CuPy, which the students of the second run have not")
+            monkeypatch.setattr(module, "no_gpu", lambda: "device 'cuda' needs CuPy, which is not there for students")
 
 
 @pytest.fixture
