@@ -115,6 +115,24 @@ def _number(x: Any) -> str:
     return str(x) if isinstance(x, np.bool_) else f"{x:.10g}"
 
 
+def leaves_alone(call: Callable[..., Any], what: str, **arrays: np.ndarray) -> Any:
+    """Returns call(*arrays). Raises AssertionError if it wrote into one of them; `what` says what was called."""
+    before = {name: a.copy() for name, a in arrays.items()}
+    result = call(*arrays.values())
+    for name, a in arrays.items():
+        if not np.array_equal(a, before[name]):
+            raise AssertionError(f"{what} wrote into {name}, which others may still need: work on a copy")
+    return result
+
+
+def both(result: Any, names: str, what: str) -> tuple:
+    """`result` as a tuple of as many values as there are `names` ("y, cache"). Raises AssertionError if it is none."""
+    if not isinstance(result, (tuple, list)) or len(result) != len(names.split(", ")):
+        raise AssertionError(f"{what}: must return ({names}), got {type(result).__name__}"
+                             + (f" of {len(result)}" if isinstance(result, (tuple, list)) else ""))
+    return tuple(result)
+
+
 def refuses(call: Callable[[], object], words: str | Sequence[str], what: str,
             error: type[Exception] | tuple[type[Exception], ...] = ValueError) -> None:
     """Raises AssertionError unless `call()` raises `error` with all of `words` in its message (capitals do not matter).

@@ -6,7 +6,7 @@ import numpy as np
 
 import minidl
 from minidl import check_backward
-from minidl.homework.parts import close, part, refuses, shown
+from minidl.homework.parts import both, close, leaves_alone, part, refuses, shown
 
 
 def padded_by_loops(x, padding):
@@ -41,24 +41,6 @@ def windows_as_columns(x, KH, KW, stride, padding):
     cols = [image[:, h : h + KH, v : v + KW].ravel() for image in padded_by_loops(x, padding)
             for h in starts(H, KH, stride, padding) for v in starts(W, KW, stride, padding)]
     return np.array(cols).T
-
-
-def leaves_alone(call, what, **arrays):
-    """Returns call(*arrays). AssertionError if it wrote into one of them."""
-    before = {name: a.copy() for name, a in arrays.items()}
-    result = call(*arrays.values())
-    for name, a in arrays.items():
-        if not np.array_equal(a, before[name]):
-            raise AssertionError(f"{what} wrote into {name}, which others may still need: work on a copy")
-    return result
-
-
-def both(result, names, what):
-    """`result` as a tuple of as many arrays as there are names."""
-    if not isinstance(result, (tuple, list)) or len(result) != len(names.split(", ")):
-        raise AssertionError(f"{what}: must return ({names}), got {type(result).__name__}"
-                             + (f" of {len(result)}" if isinstance(result, (tuple, list)) else ""))
-    return tuple(result)
 
 
 # x's shape, w's shape, options. Windows overlap, tile, leave gaps, leave a remainder; one image; one channel; padding
